@@ -1,0 +1,145 @@
+"""The configuration: one TOML file, checked key by key."""
+
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from negvol_pacs.errors import ConfigError
+
+AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
+"""PS3.8 section 9.3.2 and PS3.5 section 6.2: 1 to 16 characters, no backslash or control character."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Node(_Section):
+    """Who this node is and where it keeps what must survive."""
+
+    ae_title: AETitle = "NEGVOL"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    state: Path = Path("/var/lib/negvol")
+    executor_id: str = "node-1"
+
+
+class Peer(_Section):
+    """A calling AE that may send; anything not listed is rejected."""
+
+    ae_title: AETitle
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+class Destination(_Section):
+    """Where results go, by C-STORE."""
+
+    name: str
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle | None = None
+
+
+class Limits(_Section):
+    """Bounds on what a peer may do."""
+
+    max_associations: int = Field(10, ge=1)
+    max_pdu_bytes: int = Field(1 << 20, ge=4096)
+    max_object_bytes: int = Field(4 << 30, ge=1 << 20)
+    association_timeout_s: float = Field(30, gt=0)
+    network_timeout_s: float = Field(60, gt=0)
+    min_free_bytes: int = Field(2 << 30, ge=0)
+
+
+class SeriesRules(_Section):
+    """When a series is complete and which one is measured."""
+
+    quiet_period_s: float = Field(30, ge=0)
+    min_slices: int = Field(40, ge=3)
+    max_spacing_mm: float = Field(1.5, gt=0)
+    measure_coarse: bool = False
+
+
+class Pipeline(_Section):
+    """How the joints are found and measured."""
+
+    device: Literal["auto", "cpu", "cuda"] | Annotated[str, StringConstraints(pattern=r"^cuda:\d+$")] = "auto"
+    threads: int = Field(0, ge=0)
+    models: Path | None = None
+    tb_enhancement: bool = True
+
+
+class Delivery(_Section):
+    """How often a destination is tried."""
+
+    first_retry_s: float = Field(5, gt=0)
+    longest_retry_s: float = Field(600, gt=0)
+    give_up_after_s: float = Field(86400, gt=0)
+
+
+class Log(_Section):
+    """Structured log on standard error; UIDs and codes, no names."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "console"
+
+
+class Config(_Section):
+    """The whole configuration; every key has a default but peers and destinations."""
+
+    node: Node = Node()
+    peers: tuple[Peer, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    limits: Limits = Limits()
+    series: SeriesRules = SeriesRules()
+    pipeline: Pipeline = Pipeline()
+    delivery: Delivery = Delivery()
+    log: Log = Log()
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path
+        TOML file.
+
+    Returns
+    -------
+    Config
+        The checked configuration.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or parsed, or any key is unknown or any value bad; the
+        message names every one of them.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_sentences(error))) from error
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"unknown key {key}")
+        else:
+            sentences.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+    return sentences

@@ -1,0 +1,263 @@
+"""All errors of the package.
+
+::
+
+    NegvolError
+    ├── ConfigError
+    ├── SeriesRefused                 the series is not measured; the reason is a result
+    │   ├── NotCT
+    │   ├── LocalizerSeries
+    │   ├── DerivedSeries
+    │   ├── TooFewSlices
+    │   ├── MissingSlice
+    │   ├── DuplicatePosition
+    │   ├── UnevenSpacing
+    │   ├── GantryTilt
+    │   ├── MixedOrientation
+    │   ├── MixedPixelSpacing
+    │   ├── MixedFrameOfReference
+    │   ├── MixedPatient
+    │   ├── SpacingTooCoarse
+    │   ├── UnreadablePixels
+    │   ├── MissingAttribute
+    │   ├── NoHead
+    │   └── NoSuitableSeries
+    ├── JointError                    one side is lost, the other is still measured
+    │   ├── JointOutsideField
+    │   ├── JointNotFound
+    │   ├── SegmentationEmpty
+    │   ├── SurfaceError
+    │   └── InflationError
+    ├── WeightsError
+    ├── StorageError
+    │   ├── DiskFull
+    │   └── MalformedObject
+    ├── NetworkError
+    │   ├── PeerUnreachable           try again later
+    │   ├── DeliveryFailed            try again later
+    │   └── DeliveryRefused           needs a person
+    └── TrainingError
+
+Every class has a ``code`` (stable, for logs, queue and reports); the message is a
+sentence that a radiographer or a PACS administrator understands.
+"""
+
+from typing import ClassVar
+
+from negvol_pacs.quality import QualityFlag
+
+
+class NegvolError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class ConfigError(NegvolError):
+    """The configuration has an unknown key or a bad value."""
+
+    code = "config"
+
+
+class SeriesRefused(NegvolError):
+    """The series is not measured, and the message says why."""
+
+    code = "series-refused"
+
+
+class NotCT(SeriesRefused):
+    """The objects are not CT or cone-beam CT images."""
+
+    code = "not-ct"
+
+
+class LocalizerSeries(SeriesRefused):
+    """Image Type says LOCALIZER (PS3.3 C.8.2.1.1.1)."""
+
+    code = "localizer"
+
+
+class DerivedSeries(SeriesRefused):
+    """Derived or secondary images: their grey values are not those of the scan."""
+
+    code = "derived"
+
+
+class TooFewSlices(SeriesRefused):
+    """Not enough slices for a head."""
+
+    code = "too-few-slices"
+
+
+class MissingSlice(SeriesRefused):
+    """There is a gap in the series."""
+
+    code = "missing-slice"
+
+
+class DuplicatePosition(SeriesRefused):
+    """Two images lie at the same position."""
+
+    code = "duplicate-position"
+
+
+class UnevenSpacing(SeriesRefused):
+    """The distance between slices varies."""
+
+    code = "uneven-spacing"
+
+
+class GantryTilt(SeriesRefused):
+    """The slices are not stacked along their normal."""
+
+    code = "gantry-tilt"
+
+
+class MixedOrientation(SeriesRefused):
+    """The images of one series have different orientations."""
+
+    code = "mixed-orientation"
+
+
+class MixedPixelSpacing(SeriesRefused):
+    """The images of one series differ in pixel spacing or matrix."""
+
+    code = "mixed-pixel-spacing"
+
+
+class MixedFrameOfReference(SeriesRefused):
+    """The images of one series lie in different frames of reference."""
+
+    code = "mixed-frame-of-reference"
+
+
+class MixedPatient(SeriesRefused):
+    """The images of one series name different patients or studies."""
+
+    code = "mixed-patient"
+
+
+class SpacingTooCoarse(SeriesRefused):
+    """The spacing cannot resolve a joint space."""
+
+    code = "spacing-too-coarse"
+
+
+class UnreadablePixels(SeriesRefused):
+    """The pixel data cannot be decoded, or is not what its header says."""
+
+    code = "unreadable-pixels"
+
+
+class MissingAttribute(SeriesRefused):
+    """An attribute without which the geometry or the identity is unknown."""
+
+    code = "missing-attribute"
+
+
+class NoHead(SeriesRefused):
+    """No head in the series."""
+
+    code = "no-head"
+
+
+class NoSuitableSeries(SeriesRefused):
+    """No series of the study can be measured; the message lists each one's reason."""
+
+    code = "no-suitable-series"
+
+
+class JointError(NegvolError):
+    """One joint cannot be measured; ``flag`` stands in the report instead of its numbers."""
+
+    code = "joint"
+    flag: ClassVar[QualityFlag] = QualityFlag.COMPUTATION_FAILED
+
+
+class JointOutsideField(JointError):
+    """The joint, or too much of it, lies outside the field of view."""
+
+    code = "joint-outside-field"
+    flag = QualityFlag.JOINT_OUTSIDE_FIELD
+
+
+class JointNotFound(JointError):
+    """Localisation found no joint on this side."""
+
+    code = "joint-not-found"
+    flag = QualityFlag.JOINT_NOT_FOUND
+
+
+class SegmentationEmpty(JointError):
+    """No condyle or no temporal bone in the volume of interest."""
+
+    code = "segmentation-empty"
+    flag = QualityFlag.SEGMENTATION_DOUBTFUL
+
+
+class SurfaceError(JointError):
+    """No usable surface can be built from the masks."""
+
+    code = "surface"
+    flag = QualityFlag.COMPUTATION_FAILED
+
+
+class InflationError(JointError):
+    """The negative volume cannot be built as a closed surface."""
+
+    code = "inflation"
+    flag = QualityFlag.NOT_CLOSED
+
+
+class WeightsError(NegvolError):
+    """A model bundle is missing, damaged or not of this version."""
+
+    code = "weights"
+
+
+class StorageError(NegvolError):
+    """What must survive could not be written or read."""
+
+    code = "storage"
+
+
+class DiskFull(StorageError):
+    """Less free space than the watermark."""
+
+    code = "disk-full"
+
+
+class MalformedObject(StorageError):
+    """The received object is not a DICOM data set or contradicts its C-STORE request."""
+
+    code = "malformed-object"
+
+
+class NetworkError(NegvolError):
+    """A peer could not be spoken to."""
+
+    code = "network"
+
+
+class PeerUnreachable(NetworkError):
+    """No association with the peer; try again later."""
+
+    code = "peer-unreachable"
+
+
+class DeliveryFailed(NetworkError):
+    """The destination answered with a failure that may pass; try again later."""
+
+    code = "delivery-failed"
+
+
+class DeliveryRefused(NetworkError):
+    """The destination will not take the object; a person must look."""
+
+    code = "delivery-refused"
+
+
+class TrainingError(NegvolError):
+    """Training cannot start or go on."""
+
+    code = "training"

@@ -1,0 +1,1 @@
+"""Pure geometry on arrays and meshes, in LPS millimetres."""

@@ -1,0 +1,131 @@
+"""What the report says: measurements with their landmarks and flags."""
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negvol_pacs.anatomy import Side
+from negvol_pacs.joint.mesh import Mesh
+from negvol_pacs.quality import QualityFlag
+
+
+class Quantity(Enum):
+    """A measured quantity: short name and UCUM unit."""
+
+    FW = ("FW", "mm")
+    FD = ("FD", "mm")
+    AJS = ("AJS", "mm")
+    SJS = ("SJS", "mm")
+    PJS = ("PJS", "mm")
+    NV_VOLUME = ("NV volume", "mm3")
+    NV_AREA = ("NV area", "mm2")
+    S_LR = ("S_LR", "{ratio}")
+    H_LR = ("H_LR", "mm")
+
+    def __init__(self, label: str, unit: str) -> None:
+        self.label = label
+        self.unit = unit
+
+
+class Landmark(StrEnum):
+    """A point in LPS mm that a measurement rests on."""
+
+    CONDYLE_CENTRE = "Centre of the condylar head"
+    CONDYLE_TOP = "Highest point of the condyle"
+    CONDYLE_ANTERIOR = "Anterior point of the condyle"
+    CONDYLE_POSTERIOR = "Posterior point of the condyle"
+    MEDIAL_POLE = "Medial pole of the condyle"
+    LATERAL_POLE = "Lateral pole of the condyle"
+    EMINENCE = "Lowest point of the articular eminence"
+    POSTGLENOID = "Lowest point of the postglenoid process"
+    ROOF = "Highest point of the fossa's roof"
+    FOSSA_ANTERIOR = "Point of the fossa opposite the anterior point of the condyle"
+    FOSSA_POSTERIOR = "Point of the fossa opposite the posterior point of the condyle"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number, or the reason why there is none.
+
+    Attributes
+    ----------
+    quantity
+        What is measured; its unit is ``quantity.unit``.
+    value
+        None when it could not be measured; then ``flags`` says why.
+    sd
+        Standard deviation in the same unit, where the method gives one.
+    flags
+        Why the number is missing or doubtful.
+
+    Raises
+    ------
+    ValueError
+        If the value is missing or not finite and no flag says why.
+    """
+
+    quantity: Quantity
+    value: float | None
+    sd: float | None = None
+    flags: frozenset[QualityFlag] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.value is None and not self.flags:
+            raise ValueError(f"{self.quantity.label} is missing without a quality flag")
+        if self.value is not None and not np.isfinite(self.value):
+            raise ValueError(f"{self.quantity.label} is not a finite number")
+
+
+@dataclass(frozen=True)
+class JointMeasurements:
+    """Everything measured on one side.
+
+    Attributes
+    ----------
+    side
+        Side of the patient.
+    measurements
+        One entry a quantity of this side, also when missing.
+    landmarks
+        LPS mm, shape (3,) each; only those found.
+    mc, tb, nv
+        Surfaces in LPS mm; None where they could not be built.
+    flags
+        What holds for the whole joint.
+    """
+
+    side: Side
+    measurements: dict[Quantity, Measurement]
+    landmarks: dict[Landmark, NDArray[np.float64]] = field(default_factory=dict)
+    mc: Mesh | None = None
+    tb: Mesh | None = None
+    nv: Mesh | None = None
+    flags: frozenset[QualityFlag] = frozenset()
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Left against right: S_LR and H_LR (Belikova et al. 2021, section "Symmetry")."""
+
+    measurements: dict[Quantity, Measurement]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the structured report says.
+
+    Attributes
+    ----------
+    joints
+        Both sides, always; a lost side has flags instead of numbers.
+    symmetry
+        Left against right.
+    flags
+        What holds for the whole series.
+    """
+
+    joints: dict[Side, JointMeasurements]
+    symmetry: Symmetry
+    flags: frozenset[QualityFlag] = frozenset()

@@ -1,0 +1,21 @@
+"""Why a number is missing or doubtful."""
+
+from enum import StrEnum
+
+
+class QualityFlag(StrEnum):
+    """Coded reason; the value is the sentence that a reader of the report sees."""
+
+    COARSE_SPACING = "Slice spacing too coarse for a joint space"
+    NOT_HOUNSFIELD = "Grey values are not calibrated Hounsfield units"
+    JOINT_OUTSIDE_FIELD = "Joint outside the field of view"
+    JOINT_NOT_FOUND = "Joint not found"
+    PART_OUTSIDE_FIELD = "Part of the joint outside the field of view"
+    SEGMENTATION_DOUBTFUL = "Segmentation doubtful"
+    BONE_CONTACT = "Condyle and temporal bone touch"
+    FOSSA_NOT_FOUND = "Fossa landmarks not found"
+    CONDYLE_OUTSIDE_FOSSA = "Condyle outside the fossa"
+    NOT_CLOSED = "Negative volume not a closed surface"
+    NOT_CONVERGED = "Inflation did not converge"
+    OTHER_SIDE_MISSING = "The other joint is missing"
+    COMPUTATION_FAILED = "Computation failed"

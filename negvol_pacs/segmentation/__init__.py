@@ -1,0 +1,1 @@
+"""From a head volume to masks of both joints."""

@@ -1,0 +1,1 @@
+"""Which series, is it whole, read it."""

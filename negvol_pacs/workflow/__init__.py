@@ -1,0 +1,1 @@
+"""The durable workflow that ties the rooms."""
