@@ -1,0 +1,135 @@
+"""The V-Net (Milletari 2016; Belikova 2021, section "Methods") with a choice of width."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.blocks import Convolution, ResidualUnit
+from torch import Tensor, nn
+
+from negvol_pacs.errors import WeightsError
+
+
+class VNet(nn.Module):
+    """V-Net: residual stages, strided convolutions down, transposed convolutions up.
+
+    MONAI's VNet has a fixed width and 5³ kernels (45 M parameters); this one is built
+    of MONAI's blocks, and its size is an argument.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels of the image and of the logits.
+    channels
+        Width of each level, finest first; every level halves the grid.
+    convolutions
+        Convolutions in each level's residual stage.
+    kernel_size
+        Edge of the kernels in the residual stages, voxels.
+    norm, act
+        Names as MONAI's factories know them.
+    dropout
+        Probability in the residual stages; 0 for none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 3,
+        channels: Sequence[int] = (12, 24, 48, 96),
+        convolutions: Sequence[int] = (1, 2, 2, 2),
+        kernel_size: int = 3,
+        norm: str = "INSTANCE",
+        act: str = "PRELU",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(convolutions):
+            raise ValueError("channels and convolutions must name the same levels")
+        self.factor = 2 ** (len(channels) - 1)
+        style = {"spatial_dims": 3, "norm": norm, "act": act}
+
+        def stage(inward: int, outward: int, depth: int) -> nn.Module:
+            unit: nn.Module = ResidualUnit(
+                in_channels=inward,
+                out_channels=outward,
+                kernel_size=kernel_size,
+                subunits=depth,
+                dropout=dropout or None,
+                **style,
+            )
+            return unit
+
+        def step(inward: int, outward: int, up: bool) -> nn.Module:
+            block: nn.Module = Convolution(
+                in_channels=inward,
+                out_channels=outward,
+                strides=2,
+                kernel_size=2,
+                padding=0,
+                is_transposed=up,
+                output_padding=0 if up else None,
+                **style,
+            )
+            return block
+
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.entry = stage(in_channels, channels[0], convolutions[0])
+        self.down = nn.ModuleList(step(fine, coarse, up=False) for fine, coarse in pairs)
+        self.encoder = nn.ModuleList(
+            stage(coarse, coarse, depth) for (_, coarse), depth in zip(pairs, convolutions[1:], strict=True)
+        )
+        self.up = nn.ModuleList(step(coarse, fine, up=True) for fine, coarse in pairs)
+        self.decoder = nn.ModuleList(
+            stage(2 * fine, fine, depth) for (fine, _), depth in zip(pairs, convolutions[:-1], strict=True)
+        )
+        self.exit = nn.Conv3d(channels[0], out_channels, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of an image.
+
+        Parameters
+        ----------
+        image
+            Shape (batch, in_channels, z, y, x); every edge a multiple of ``factor``.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, out_channels, z, y, x).
+        """
+        features = self.entry(image)
+        skips: list[Tensor] = []
+        for down, stage in zip(self.down, self.encoder, strict=True):
+            skips.append(features)
+            features = stage(down(features))
+        for level in reversed(range(len(skips))):
+            features = self.decoder[level](torch.cat((self.up[level](features), skips[level]), dim=1))
+        logits: Tensor = self.exit(features)
+        return logits
+
+
+_NETWORKS: dict[str, type[nn.Module]] = {"VNet": VNet}
+
+
+def build_network(name: str, **arguments: Any) -> nn.Module:
+    """Build a network with random weights.
+
+    Parameters
+    ----------
+    name
+        Name of the architecture: ``VNet``.
+    arguments
+        Its arguments, as stored in the bundle's ``inference.json``.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such network or it does not take these arguments.
+    """
+    if name not in _NETWORKS:
+        raise WeightsError(f"Unknown network {name!r}; known: {', '.join(_NETWORKS)}.")
+    try:
+        return _NETWORKS[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"Network {name} cannot be built: {error}.") from error
