@@ -32,6 +32,7 @@
     ├── StorageError
     │   ├── DiskFull
     │   └── MalformedObject
+    ├── AlreadyRunning
     ├── NetworkError
     │   ├── PeerUnreachable           try again later
     │   ├── DeliveryFailed            try again later
@@ -231,6 +232,12 @@ class MalformedObject(StorageError):
     """The received object is not a DICOM data set or contradicts its C-STORE request."""
 
     code = "malformed-object"
+
+
+class AlreadyRunning(NegvolError):
+    """Another process of this node holds the lock of this one."""
+
+    code = "already-running"
 
 
 class NetworkError(NegvolError):
