@@ -1,5 +1,6 @@
 """The V-Net (Milletari 2016; Belikova 2021, section "Methods") with a choice of width."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ class VNet(nn.Module):
 
     def __init__(
         self,
+        *,
         in_channels: int = 1,
         out_channels: int = 3,
         channels: Sequence[int] = (12, 24, 48, 96),
@@ -73,7 +75,7 @@ class VNet(nn.Module):
             )
             return block
 
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(itertools.pairwise(channels))
         self.entry = stage(in_channels, channels[0], convolutions[0])
         self.down = nn.ModuleList(step(fine, coarse, up=False) for fine, coarse in pairs)
         self.encoder = nn.ModuleList(
