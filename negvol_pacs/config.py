@@ -64,6 +64,7 @@ class SeriesRules(_Section):
     min_slices: int = Field(40, ge=3)
     max_spacing_mm: float = Field(1.5, gt=0)
     measure_coarse: bool = False
+    measure_derived: bool = False
 
 
 class Pipeline(_Section):
