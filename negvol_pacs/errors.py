@@ -27,6 +27,7 @@
     │   ├── JointNotFound
     │   ├── SegmentationEmpty
     │   ├── SurfaceError
+    │   ├── FossaNotFound
     │   └── InflationError
     ├── WeightsError
     ├── StorageError
@@ -201,6 +202,13 @@ class SurfaceError(JointError):
 
     code = "surface"
     flag = QualityFlag.COMPUTATION_FAILED
+
+
+class FossaNotFound(JointError):
+    """The fossa has no roof, eminence or wall to measure from."""
+
+    code = "fossa-not-found"
+    flag = QualityFlag.FOSSA_NOT_FOUND
 
 
 class InflationError(JointError):
