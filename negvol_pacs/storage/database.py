@@ -1,0 +1,127 @@
+"""The ledger's database (SQLite, or PostgreSQL): how it is opened, and its transactions."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from negvol_pacs.errors import DiskFull, StorageError
+from negvol_pacs.storage.schema import METADATA, VERSION, schema_version
+
+BUSY_TIMEOUT_S = 30
+
+
+class Database:
+    """Connections to the ledger's database; may be shared by threads.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL.
+
+    Raises
+    ------
+    StorageError
+        If the database cannot be opened, is damaged or is of another version.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _create_engine(url)
+        with self.writing() as connection:
+            METADATA.create_all(connection)
+            found = connection.scalar(sa.select(sa.func.max(schema_version.c.version)))
+            if found is None:
+                connection.execute(schema_version.insert().values(version=VERSION))
+        if found not in (None, VERSION):
+            self.close()
+            raise StorageError(f"the ledger is of version {found}, this program needs version {VERSION}")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """Open a transaction that is durable when the block ends."""
+        with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Open a transaction that reads one state of the database and waits for no writer."""
+        with _translated(), self._engine.connect() as connection:
+            yield connection.execution_options(negvol_reading=True)
+
+    def one(self, table: sa.Table, where: sa.ColumnElement[bool]) -> dict[str, Any] | None:
+        """Read one row."""
+        with self.reading() as connection:
+            return one(connection, table, where)
+
+    def all(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """Read rows."""
+        with self.reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def one(
+    connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool], *, order: Any = None, lock: bool = False
+) -> dict[str, Any] | None:
+    """Read the first row of ``table`` that matches, locked for this transaction if asked."""
+    query = sa.select(table).where(where).order_by(order).limit(1)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    return None if row is None else dict(row)
+
+
+def put(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
+    """Insert a row, in place of the one with the same primary key."""
+    same = sa.and_(*(column == row[column.name] for column in table.primary_key))
+    connection.execute(table.delete().where(same))
+    connection.execute(table.insert().values(**row))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
+            raise DiskFull("no space left for the ledger") from error
+        raise StorageError(f"the ledger cannot be used: {error.orig}") from error
+
+
+def _create_engine(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    _reserve(Path(parsed.database or ""))
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=8, max_overflow=-1)
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _reserve(path: Path) -> None:
+    """Create the file readable by the service alone: its journals inherit the mode."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StorageError(f"the ledger cannot be opened: {path}: {error.strerror}") from error
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the lock at once: a read lock that is upgraded later can fail without waiting.
+    reading = connection.get_execution_options().get("negvol_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
