@@ -1,0 +1,205 @@
+"""Coded concepts of the results.
+
+Every function makes a **new** concept at each call. highdicom puts a concept into the
+data set without copying it, so one object used for right and left would end up with the
+laterality that was written last.
+"""
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
+
+from negvol_pacs.anatomy import Side, Structure
+from negvol_pacs.joint.findings import Landmark, Quantity
+from negvol_pacs.quality import QualityFlag
+
+SCHEME = "99NEGVOL"
+"""Private coding scheme for what SNOMED CT, DCM and IBSI have no code for."""
+
+_STRUCTURES = {
+    Structure.MC: ("67183008", "SCT", "Condyloid process of mandible"),
+    Structure.TB: ("60911003", "SCT", "Temporal bone"),
+    Structure.NV: ("NV", SCHEME, "Negative volume of temporomandibular joint"),
+}
+
+_SIDES = {
+    Side.RIGHT: ("24028007", "SCT", "Right"),
+    Side.LEFT: ("7771000", "SCT", "Left"),
+    None: ("51440002", "SCT", "Right and left"),
+}
+
+# The joint spaces have private names: readers that ignore modifiers, as dcmqi does, would
+# show three equal distances (121206, DCM).
+_QUANTITIES = {
+    Quantity.FW: ("103355008", "SCT", "Width"),
+    Quantity.FD: ("131197000", "SCT", "Depth"),
+    Quantity.AJS: ("AJS", SCHEME, "Anterior joint space"),
+    Quantity.SJS: ("SJS", SCHEME, "Superior joint space"),
+    Quantity.PJS: ("PJS", SCHEME, "Posterior joint space"),
+    Quantity.NV_VOLUME: ("118565006", "SCT", "Volume"),
+    Quantity.NV_AREA: ("C0JK", "IBSI", "Surface area of mesh"),
+    Quantity.S_LR: ("S_LR", SCHEME, "Ratio of surface areas of negative volumes"),
+    Quantity.H_LR: ("H_LR", SCHEME, "Hausdorff distance of negative volumes"),
+}
+
+_METHODS = {
+    Quantity.FW: ("M_FW", SCHEME, "FW: articular eminence to postglenoid process"),
+    Quantity.FD: ("M_FD", SCHEME, "FD: roof of fossa to line of fossa width"),
+    Quantity.NV_VOLUME: ("M_NV_VOLUME", SCHEME, "Volume enclosed by mesh of negative volume"),
+    Quantity.S_LR: ("M_S_LR", SCHEME, "S_LR: larger area by smaller area"),
+    Quantity.H_LR: ("M_H_LR", SCHEME, "H_LR: left against mirrored right, after alignment"),
+}
+
+_UNITS = {
+    "mm": ("mm", "UCUM", "mm"),
+    "mm2": ("mm2", "UCUM", "mm2"),
+    "mm3": ("mm3", "UCUM", "mm3"),
+    "{ratio}": ("{ratio}", "UCUM", "ratio"),
+}
+
+_LANDMARKS = {
+    Landmark.CONDYLE_CENTRE: "L_CENTRE",
+    Landmark.CONDYLE_TOP: "L_TOP",
+    Landmark.CONDYLE_ANTERIOR: "L_ANTERIOR",
+    Landmark.CONDYLE_POSTERIOR: "L_POSTERIOR",
+    Landmark.MEDIAL_POLE: "L_MEDIAL_POLE",
+    Landmark.LATERAL_POLE: "L_LATERAL_POLE",
+    Landmark.EMINENCE: "L_EMINENCE",
+    Landmark.POSTGLENOID: "L_POSTGLENOID",
+    Landmark.ROOF: "L_ROOF",
+    Landmark.FOSSA_ANTERIOR: "L_FOSSA_ANT",
+    Landmark.FOSSA_POSTERIOR: "L_FOSSA_POST",
+}
+
+_FLAGS = {
+    QualityFlag.COARSE_SPACING: "Q_COARSE",
+    QualityFlag.NOT_HOUNSFIELD: "Q_NOT_HU",
+    QualityFlag.JOINT_OUTSIDE_FIELD: "Q_OUTSIDE",
+    QualityFlag.JOINT_NOT_FOUND: "Q_NO_JOINT",
+    QualityFlag.PART_OUTSIDE_FIELD: "Q_PART_OUTSIDE",
+    QualityFlag.SEGMENTATION_DOUBTFUL: "Q_SEGMENTATION",
+    QualityFlag.BONE_CONTACT: "Q_CONTACT",
+    QualityFlag.FOSSA_NOT_FOUND: "Q_NO_FOSSA",
+    QualityFlag.CONDYLE_OUTSIDE_FOSSA: "Q_LUXATION",
+    QualityFlag.NOT_CLOSED: "Q_NOT_CLOSED",
+    QualityFlag.NOT_CONVERGED: "Q_NOT_CONVERGED",
+    QualityFlag.OTHER_SIDE_MISSING: "Q_ONE_SIDE",
+    QualityFlag.COMPUTATION_FAILED: "Q_FAILED",
+}
+
+
+def scheme_identification() -> list[CodingSchemeIdentificationItem]:
+    """Items of Coding Scheme Identification Sequence (0008,0110)."""
+    return [
+        CodingSchemeIdentificationItem(
+            designator=SCHEME,
+            name="Negative volume of the temporomandibular joint",
+            responsible_organization="negvol-pacs",
+        )
+    ]
+
+
+def structure(value: Structure) -> CodedConcept:
+    """Segmented property type or finding."""
+    return CodedConcept(*_STRUCTURES[value])
+
+
+def category(value: Structure) -> CodedConcept:
+    """Segmented property category."""
+    if value is Structure.NV:
+        return CodedConcept("309825002", "SCT", "Spatial and Relational Concept")
+    return CodedConcept("91723000", "SCT", "Anatomical Structure")
+
+
+def laterality(side: Side | None) -> CodedConcept:
+    """Right, left, or both for None (CID 244)."""
+    return CodedConcept(*_SIDES[side])
+
+
+def temporomandibular_joint() -> CodedConcept:
+    """Anatomic region of every segment."""
+    return CodedConcept("53620006", "SCT", "Temporomandibular joint")
+
+
+def mandibular_fossa() -> CodedConcept:
+    """Name the finding site of the fossa's width and depth; SNOMED CT has no code known to us."""
+    return CodedConcept("FOSSA", SCHEME, "Mandibular fossa of temporal bone")
+
+
+def quantity(value: Quantity) -> CodedConcept:
+    """Concept name of a measurement."""
+    return CodedConcept(*_QUANTITIES[value])
+
+
+def method(value: Quantity) -> CodedConcept | None:
+    """How a quantity is defined, where its name alone does not say it."""
+    return CodedConcept(*_METHODS[value]) if value in _METHODS else None
+
+
+def site(value: Quantity) -> CodedConcept:
+    """Where a quantity is measured."""
+    return mandibular_fossa() if value in (Quantity.FW, Quantity.FD) else temporomandibular_joint()
+
+
+def landmark(value: Landmark) -> CodedConcept:
+    """Name of a point that a measurement rests on."""
+    return CodedConcept(_LANDMARKS[value], SCHEME, value.value)
+
+
+def unit(ucum: str) -> CodedConcept:
+    """UCUM unit."""
+    return CodedConcept(*_UNITS[ucum])
+
+
+def mean() -> CodedConcept:
+    """Mark a value that has a standard deviation (CID 7464)."""
+    return CodedConcept("373098007", "SCT", "Mean")
+
+
+def standard_deviation() -> CodedConcept:
+    """Mark a standard deviation (CID 7464)."""
+    return CodedConcept("386136009", "SCT", "Standard Deviation")
+
+
+def flag(value: QualityFlag) -> CodedConcept:
+    """Why a number is missing or doubtful."""
+    return CodedConcept(_FLAGS[value], SCHEME, value.value)
+
+
+def quality() -> CodedConcept:
+    """Question that a flag of a whole joint or series answers."""
+    return CodedConcept("QUALITY", SCHEME, "Quality of measurements")
+
+
+def quality_of(value: Quantity) -> CodedConcept:
+    """Question that a flag of one quantity answers."""
+    return CodedConcept(f"QUALITY_{value.name}", SCHEME, f"Quality of {value.label}")
+
+
+def intended_use() -> CodedConcept:
+    """Question that :func:`research_only` answers."""
+    return CodedConcept("USE", SCHEME, "Intended use")
+
+
+def research_only() -> CodedConcept:
+    """Not a medical device."""
+    return CodedConcept("RESEARCH", SCHEME, "Research use only")
+
+
+def former_result() -> CodedConcept:
+    """Purpose of reference to a result that this one replaces."""
+    return CodedConcept("FORMER", SCHEME, "Former result of fewer images")
+
+
+def procedure() -> CodedConcept:
+    """Name the procedure reported on."""
+    return CodedConcept("303653007", "SCT", "Computed tomography of head")
+
+
+def comment() -> CodedConcept:
+    """Concept name of free text."""
+    return CodedConcept("121106", "DCM", "Comment")
+
+
+def artificial_intelligence() -> CodedConcept:
+    """Family of the algorithm (CID 7162)."""
+    return CodedConcept("123110", "DCM", "Artificial Intelligence")

@@ -1,0 +1,134 @@
+"""Structured report of both joints: TID 1500 in a Comprehensive 3D SR (PS3.3 A.35.13)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import highdicom as hd
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+
+from negvol_pacs.anatomy import Side, Structure
+from negvol_pacs.joint.findings import Findings
+from negvol_pacs.report import codes
+from negvol_pacs.report.algorithm import MANUFACTURER, Algorithm
+from negvol_pacs.report.groups import Group, joint_group, symmetry_group
+from negvol_pacs.report.source import identity
+from negvol_pacs.report.stamp import stamp
+from negvol_pacs.report.uids import result_uid, tracking
+from negvol_pacs.series.series import Series
+
+SERIES_NUMBER = 9101
+
+
+def build_sr(  # noqa: PLR0917
+    series: Series,
+    findings: Findings,
+    seg: Dataset | None,
+    algorithm: Algorithm,
+    now: datetime,
+    former: Sequence[Dataset] = (),
+) -> hd.sr.Comprehensive3DSR:
+    """Make the SR: a measurement group a joint and one for their symmetry.
+
+    A joint whose negative volume is a segment of the SEG has a TID 1411 group that refers
+    to it. A joint without one has a TID 1501 group: flags, and such numbers as do not need
+    the volume. The document is COMPLETE, PRELIMINARY and UNVERIFIED: a machine made it.
+
+    Parameters
+    ----------
+    series
+        The source images' headers.
+    findings
+        What the report says.
+    seg
+        The SEG of the same findings; None when neither joint could be segmented.
+    algorithm
+        What made the findings.
+    now
+        Content date and time.
+    former
+        Results of an earlier state of the same series that this one replaces.
+
+    Returns
+    -------
+    highdicom.sr.Comprehensive3DSR
+        Explicit VR little endian.
+    """
+    uids = series.sop_instance_uids
+    reports = [result for result in former if result.SOPClassUID == Comprehensive3DSRStorage]
+    sr = hd.sr.Comprehensive3DSR(
+        evidence=_evidence(series, seg),
+        content=_content(series, findings, seg, algorithm),
+        is_complete=True,
+        series_instance_uid=result_uid("sr-series", uids, algorithm),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=result_uid("sr", uids, algorithm),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=algorithm.name,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.weights_sha256[:16],
+        previous_versions=reports or None,
+        series_description="TMJ negative volume SR, research use only",
+        coding_schemes=codes.scheme_identification(),
+        specific_character_set=None,
+        content_date=now.date(),
+        content_time=now.time(),
+        series_date=now.date(),
+        series_time=now.time(),
+    )
+    stamp(sr, series, now)
+    return sr
+
+
+def _evidence(series: Series, seg: Dataset | None) -> list[Dataset]:
+    """Name the SEG and the images under it, or all images where there is none."""
+    images = list(series.headers)
+    if seg is not None:
+        headers = {header.SOPInstanceUID: header for header in images}
+        images = [headers[item.ReferencedSOPInstanceUID] for item in seg.SourceImageSequence]
+    # The first item gives the report its patient and study.
+    first = identity(series)
+    first.SOPInstanceUID, first.SOPClassUID = images[0].SOPInstanceUID, images[0].SOPClassUID
+    return [first, *images[1:], *([seg] if seg is not None else [])]
+
+
+def _content(series: Series, findings: Findings, seg: Dataset | None, algorithm: Algorithm) -> hd.sr.MeasurementReport:
+    groups = [
+        joint_group(findings.joints[side], _group(side, series, findings, seg, algorithm))
+        for side in (Side.RIGHT, Side.LEFT)
+    ]
+    groups.append(symmetry_group(findings.symmetry, _group(None, series, findings, None, algorithm)))
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=result_uid("device", (), algorithm),
+        name=algorithm.name,
+        manufacturer_name=MANUFACTURER,
+        model_name=f"{algorithm.name} {algorithm.version}",
+        serial_number=algorithm.weights_sha256[:16],
+    )
+    observer = hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
+    )
+    return hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=codes.procedure(),
+        imaging_measurements=groups,
+    )
+
+
+def _group(side: Side | None, series: Series, findings: Findings, seg: Dataset | None, algorithm: Algorithm) -> Group:
+    identifier, uid = tracking(side, Structure.NV, series.sop_instance_uids, algorithm)
+    segment = None
+    if seg is not None:
+        numbers = [item.SegmentNumber for item in seg.SegmentSequence if item.TrackingUID == uid]
+        segment = (
+            hd.sr.ReferencedSegment(
+                sop_class_uid=seg.SOPClassUID,
+                sop_instance_uid=seg.SOPInstanceUID,
+                segment_number=int(numbers[0]),
+                source_series=hd.sr.SourceSeriesForSegmentation(series.series_instance_uid),
+            )
+            if numbers
+            else None
+        )
+    return Group(side, identifier, uid, segment, algorithm, findings.flags, str(series.first.FrameOfReferenceUID))
