@@ -32,7 +32,9 @@
     ├── WeightsError
     ├── StorageError
     │   ├── DiskFull
+    │   ├── WrongSOPClass
     │   └── MalformedObject
+    │       └── ObjectMismatch
     ├── AlreadyRunning
     ├── NetworkError
     │   ├── PeerUnreachable           try again later
@@ -237,9 +239,21 @@ class DiskFull(StorageError):
 
 
 class MalformedObject(StorageError):
-    """The received object is not a DICOM data set or contradicts its C-STORE request."""
+    """The received object is not a whole DICOM image."""
 
     code = "malformed-object"
+
+
+class ObjectMismatch(MalformedObject):
+    """The received object is another one than its C-STORE request said."""
+
+    code = "object-mismatch"
+
+
+class WrongSOPClass(StorageError):
+    """The received object is of a kind that this node does not take."""
+
+    code = "wrong-sop-class"
 
 
 class AlreadyRunning(NegvolError):
