@@ -108,7 +108,7 @@ def fill_marrow(labels: Labels, lower_teeth: Mask, spacing: Sequence[float]) -> 
         most = 800.0 * spacing[axis] / np.prod(spacing)
         for plane, count in zip(planes, counts, strict=True):
             if plane.any():
-                count += _small_holes(plane, most)
+                np.add(count, _small_holes(plane, most), out=count)
     view = labels[inside]
     view[(votes >= 2) & (view == Tissue.AIR)] = Tissue.MANDIBLE
 
