@@ -185,9 +185,8 @@ def test_former_results_are_those_of_the_latest_earlier_generation(ledger):
 
 def test_the_database_is_readable_by_the_service_alone(ledger, tmp_path):
     ledger.record_instance(instance(1))
-    assert {p.name: oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == {
-        name: "0o600" for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm")
-    }
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db-shm"), "0o600")
     connection = sqlite3.connect(tmp_path / "ledger.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
