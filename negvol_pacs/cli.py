@@ -1,0 +1,40 @@
+"""The command line: ``negvol``.
+
+Exit codes: 0 done; 1 an error, said in one sentence; 2 wrong usage; 3 the series was refused;
+4 a peer could not be reached or refused; 5 no result in time; 70, 74, 75 and 78 of ``serve``:
+worker unusable, disk full, already running, bad configuration.
+"""
+
+import sys
+
+import typer
+
+from negvol_pacs.commands import node, offline, queue
+from negvol_pacs.commands.console import complain, exit_code
+from negvol_pacs.errors import NegvolError
+
+app = typer.Typer(
+    name="negvol",
+    help="DICOM PACS node for deep negative volumes of the temporomandibular joint. Research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(node.serve)
+app.command()(offline.process)
+app.command()(node.echo)
+app.command("check-config")(node.check_config)
+app.add_typer(queue.app, name="queue")
+app.command()(offline.demo)
+app.command()(offline.phantom)
+app.command()(offline.train)
+app.command()(node.version)
+
+
+def main() -> None:
+    """Run ``negvol``; an error that the package raises on purpose is one sentence, no traceback."""
+    try:
+        app()
+    except NegvolError as error:
+        complain(str(error))
+        sys.exit(exit_code(error))

@@ -1,0 +1,1 @@
+"""The commands of ``negvol``: what is asked for and printed; the work is done in the rooms."""

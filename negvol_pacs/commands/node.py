@@ -1,0 +1,98 @@
+"""``serve``, ``echo``, ``check-config`` and ``version``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from negvol_pacs import __version__, config
+from negvol_pacs.commands.console import DEFAULT_CONFIG, ConfigFile, complain, fail, out
+from negvol_pacs.errors import ConfigError, NetworkError
+from negvol_pacs.workflow.process import Exit
+
+
+class Role(StrEnum):
+    """Which process of the node."""
+
+    RECEIVER = "receiver"
+    WORKER = "worker"
+
+
+def serve(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    only: Annotated[Role | None, typer.Option(help="Run one process instead of supervising both.")] = None,
+) -> None:
+    """Run the node until SIGTERM or Ctrl-C: receive, measure, send results back."""
+    from negvol_pacs.workflow import process
+
+    process.die_with_parent()
+    try:
+        settings = config.load(config_file)
+    except ConfigError as error:
+        fail(str(error), Exit.CONFIG)
+    process.configure_log(settings.log, only or "supervisor")
+    if only is Role.RECEIVER:
+        from negvol_pacs.workflow.receiver import run as receive
+
+        receive(settings)
+    elif only is Role.WORKER:
+        from negvol_pacs.workflow.worker import run as work
+
+        raise typer.Exit(work(settings))
+    else:
+        from negvol_pacs.workflow.engine import migrate
+        from negvol_pacs.workflow.supervise import negvol, supervise
+
+        migrate(settings.node.state)
+        commands = {role: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
+        raise typer.Exit(supervise(commands))
+
+
+def echo(
+    destination: Annotated[str | None, typer.Argument(help="Name in the configuration; all when left out.")] = None,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """C-ECHO the destinations of the configuration."""
+    from negvol_pacs.network.sender import echo as verify
+
+    settings = config.load(config_file)
+    names = [item.name for item in settings.destinations]
+    if destination is not None and destination not in names:
+        raise ConfigError(f"no destination {destination} in {config_file}; there are: {', '.join(names) or 'none'}")
+    failed = False
+    for item in settings.destinations:
+        if destination in (None, item.name):
+            try:
+                out.print(f"{item.name}: answered in {1000 * verify(item, settings):.0f} ms")
+            except NetworkError as error:
+                failed = True
+                complain(f"{item.name}: {error}")
+    if failed:
+        raise typer.Exit(Exit.NETWORK)
+
+
+def check_config(
+    config_file: Annotated[Path, typer.Argument(envvar="NEGVOL_CONFIG")] = DEFAULT_CONFIG,
+) -> None:
+    """Check a configuration file; name every unknown key and bad value."""
+    settings = config.load(config_file)
+    if not settings.peers:
+        out.print("note: no peers, so every association is rejected", style="yellow")
+    if not settings.destinations:
+        out.print("note: no destinations, so results stay in the outbox", style="yellow")
+    out.print(f"{config_file}: OK", markup=False, soft_wrap=True)
+
+
+def version(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Print the versions that a result depends on: package, weights, torch, device."""
+    import torch
+
+    from negvol_pacs.segmentation.weights import load_networks, resolve_device
+
+    settings = config.load(config_file) if config_file.exists() else config.Config()
+    device = resolve_device(settings.pipeline)
+    networks = load_networks(settings.pipeline.models, str(device))
+    out.print(f"negvol-pacs {__version__}")
+    out.print(f"weights {networks.version}, sha256 {networks.sha256}", soft_wrap=True)
+    out.print(f"torch {torch.__version__}, device {device}")

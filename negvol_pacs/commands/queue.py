@@ -1,0 +1,157 @@
+"""``negvol queue``: what became of every study, and the few things a person can do about it."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from negvol_pacs import config
+from negvol_pacs.commands.console import DEFAULT_CONFIG, ConfigFile, fail, out
+from negvol_pacs.storage.ledger import Ledger
+from negvol_pacs.storage.records import Delivery, DeliveryState, Generation, State
+from negvol_pacs.workflow import layout
+from negvol_pacs.workflow.process import Exit
+
+app = typer.Typer(help="Show, retry or cancel studies.", no_args_is_help=True)
+
+Study = Annotated[str, typer.Argument(help="Study Instance UID.")]
+
+_COLOURS = {
+    State.RECEIVING: "cyan",
+    State.COMPLETE: "cyan",
+    State.PROCESSING: "blue",
+    State.DONE: "green",
+    State.REFUSED: "yellow",
+    State.FAILED: "red",
+    State.CANCELLED: "dim",
+}
+_STOPPED = (State.REFUSED, State.FAILED, State.CANCELLED)
+_UNDELIVERED = (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.NEEDS_PERSON)
+
+
+@app.command("list")
+def list_studies(
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Newest first.")] = 50,
+) -> None:
+    """List studies: state, what it waits for, and why one was refused."""
+    with _ledger(config_file) as ledger:
+        generations = ledger.generations(states=None if state is None else [state], limit=limit)
+        table = Table("Study", "Gen.", "Images", "State", "Since", "Delivered", "Reason", box=None, pad_edge=False)
+        for entry in reversed(generations):
+            sent, planned = _delivered(ledger, entry)
+            table.add_row(
+                entry.study_uid,
+                str(entry.number),
+                str(entry.instances),
+                f"[{_COLOURS[entry.state]}]{_wording(entry)}[/]",
+                _time(entry.updated_at),
+                f"{sent}/{planned}" if planned else "",
+                _reason(entry),
+            )
+        out.print(table if generations else "The queue is empty.")
+
+
+@app.command()
+def show(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Show one study: generations, what the gate said about each series, results, deliveries."""
+    with _ledger(config_file) as ledger:
+        for entry in _known(ledger, study):
+            out.print(f"Generation {entry.number}: [{_COLOURS[entry.state]}]{_wording(entry)}[/] {_reason(entry)}")
+            out.print(f"  {entry.instances} images from {entry.calling_ae}, last {_time(entry.last_at)}")
+            for verdict in ledger.verdicts(study, entry.number):
+                out.print(f"  series {verdict.series_uid}: {'measured' if verdict.measured else verdict.reason}")
+            for result in ledger.results(study, entry.number):
+                out.print(f"  {result.kind} {result.sop_uid} {result.path}")
+        for delivery in ledger.deliveries(study):
+            out.print(f"{delivery.sop_uid} to {delivery.destination}: {_progress(delivery)}")
+
+
+@app.command()
+def retry(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Do again what stopped: the analysis of the latest generation, or what was not delivered."""
+    from negvol_pacs.workflow.engine import Jobs
+
+    with _ledger(config_file) as ledger, closing(Jobs(_state(config_file))) as jobs:
+        latest = _known(ledger, study)[-1]
+        if ledger.set_state(study, latest.number, State.COMPLETE, expected=_STOPPED):
+            jobs.retry_study(study, latest.number)
+            out.print(f"generation {latest.number} will be analysed again")
+            return
+        waiting = ledger.deliveries(study, _UNDELIVERED)
+        for delivery in waiting:
+            ledger.retry_delivery(delivery.sop_uid, delivery.destination)
+            jobs.retry_delivery(study, delivery.sop_uid, delivery.destination)
+            out.print(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
+        if not waiting:
+            out.print(f"nothing to do again: generation {latest.number} is {_wording(latest)}")
+
+
+@app.command()
+def cancel(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Stop work on a study: nothing more is measured, nothing more is sent."""
+    from negvol_pacs.workflow.engine import Jobs
+
+    with _ledger(config_file) as ledger, closing(Jobs(_state(config_file))) as jobs:
+        cancelled = 0
+        for entry in _known(ledger, study):
+            active = (State.RECEIVING, State.COMPLETE, State.PROCESSING)
+            cancelled += ledger.set_state(study, entry.number, State.CANCELLED, code="cancelled", expected=active)
+        for delivery in ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED]):
+            ledger.record_attempt(
+                delivery.sop_uid, delivery.destination, DeliveryState.NEEDS_PERSON, "cancelled by a person"
+            )
+            jobs.cancel(f"delivery/{delivery.sop_uid}/{delivery.destination}/")
+            cancelled += 1
+        jobs.cancel(f"study/{study}/")
+        out.print("cancelled" if cancelled else "nothing to cancel")
+
+
+def _state(config_file: Path) -> Path:
+    return config.load(config_file).node.state
+
+
+@contextmanager
+def _ledger(config_file: Path) -> Iterator[Ledger]:
+    state = _state(config_file)
+    if not (state / "ledger.db").exists():
+        fail(f"there is no ledger in {state}; has the node run with this configuration?", Exit.ERROR)
+    with closing(layout.open_ledger(state)) as ledger:
+        yield ledger
+
+
+def _known(ledger: Ledger, study: str) -> list[Generation]:
+    generations = ledger.generations(study)
+    if not generations:
+        fail(f"nothing was received of study {study}", Exit.ERROR)
+    return generations
+
+
+def _delivered(ledger: Ledger, entry: Generation) -> tuple[int, int]:
+    own = {result.sop_uid for result in ledger.results(entry.study_uid, entry.number)}
+    deliveries = [delivery for delivery in ledger.deliveries(entry.study_uid) if delivery.sop_uid in own]
+    return sum(delivery.state is DeliveryState.SENT for delivery in deliveries), len(deliveries)
+
+
+def _wording(entry: Generation) -> str:
+    return "needs a person" if entry.state is State.FAILED else entry.state.value
+
+
+def _reason(entry: Generation) -> str:
+    return f"{entry.code}: {entry.reason}" if entry.code else entry.reason
+
+
+def _progress(delivery: Delivery) -> str:
+    words = f"{delivery.state.value} after {delivery.attempts} attempts" if delivery.attempts else delivery.state.value
+    if delivery.state is DeliveryState.FAILED:
+        words += f", next {_time(delivery.next_try)}"
+    return f"{words}: {delivery.error}" if delivery.error else words
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")[:19]

@@ -1,0 +1,254 @@
+"""The durable workflow engine: the only importer of dbos.
+
+Three workflows, each on a queue of its own::
+
+    dispatch(study)                      debounced: runs once the study has been quiet
+      └── study(study, generation)       select → analyse, one at a time
+            └── delivery(study, result, destination, attempt)
+                  └── delivery(…, attempt + 1), after a delay, until it is delivered or given up
+
+A step runs at least once: after ``kill -9`` the one that was interrupted runs again and
+those before it do not. What passes through the database is pickled, so workflows take and
+return only strings and numbers. A delivery waits as a delayed row, not as a sleeping workflow:
+it holds no thread and no place in the queue, and a restart does not count against it.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
+
+APPLICATION = "negvol"
+APPLICATION_VERSION = "1"
+"""To be raised when a workflow's steps change order: work of another version is not picked up."""
+
+ROUTINE, URGENT = 10, 1
+"""Priorities, the smaller first; one that is not set would come before all others."""
+
+MAX_RECOVERY_ATTEMPTS = 5
+"""A workflow that took the worker down more often needs a person."""
+
+T = TypeVar("T")
+
+_LOST = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
+
+
+class Work(Protocol):
+    """What the workflows do: each method is one step, idempotent and safe to repeat."""
+
+    def close(self, study: str) -> tuple[list[int], float | None]:
+        """Close the study's input; return the generations to analyse, and seconds until to look again."""
+
+    def select(self, study: str, generation: int) -> bool:
+        """Choose the series; False when there is nothing to analyse (the ledger says why)."""
+
+    def analyse(self, study: str, generation: int) -> list[tuple[str, str]]:
+        """Make the results; return which result goes to which destination."""
+
+    def deliver(self, study: str, result: str, destination: str) -> float | None:
+        """Try once; return seconds to wait before the next try, None when that was the last."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A workflow that ended without an answer and waits for a person.
+
+    Attributes
+    ----------
+    kind
+        ``dispatch``, ``study`` or ``delivery``.
+    arguments
+        Of the workflow: study; study and generation; study, result, destination and attempt.
+    reason
+        What ended it.
+    """
+
+    kind: str
+    arguments: tuple[Any, ...]
+    reason: str
+
+
+def database_url(state: Path) -> str:
+    """SQLAlchemy URL of the engine's database in the node's state folder."""
+    return f"sqlite:///{(state / 'workflow.db').absolute()}"
+
+
+def migrate(state: Path) -> None:
+    """Create the engine's database or bring it up to date; before any process uses it."""
+    state.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(state / "workflow.db")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    DBOS.migrate(database_url(state))
+
+
+def study_key(study: str, generation: int) -> str:
+    """Workflow ID of one generation of a study."""
+    return f"study/{study}/{generation}"
+
+
+def delivery_key(result: str, destination: str, attempt: int) -> str:
+    """Workflow ID of one attempt to deliver a result."""
+    return f"delivery/{result}/{destination}/{attempt}"
+
+
+def _options(kind: str, key: str | None, priority: int | None, delay_s: float | None = None) -> EnqueueOptions:
+    options: EnqueueOptions = {"workflow_name": kind, "queue_name": kind, "app_version": APPLICATION_VERSION}
+    if key is not None:
+        options["workflow_id"] = key
+    if priority is not None:
+        options["priority"] = priority
+    if delay_s is not None:
+        options["delay_seconds"] = delay_s
+    return options
+
+
+class Jobs:
+    """The engine seen from a process that hands in work and never runs it: receiver, command line.
+
+    Parameters
+    ----------
+    state
+        The node's state folder; :func:`migrate` has been there before.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self._client = DBOSClient(system_database_url=database_url(state), application_name=APPLICATION)
+        self._debouncer = DebouncerClient(self._client, _options("dispatch", None, None))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._client.destroy()
+
+    def touch(self, study: str, quiet_s: float) -> None:
+        """Dispatch the study when it has been quiet for ``quiet_s`` seconds from now."""
+        self._debouncer.debounce(study, quiet_s, study)
+
+    def retry_study(self, study: str, generation: int) -> None:
+        """Run a finished generation again from its first step."""
+        key = study_key(study, generation)
+        known = self._client.list_workflows(workflow_ids=[key], load_input=False, load_output=False)
+        if not known:
+            self._client.enqueue(_options("study", key, URGENT), study, generation)
+        elif known[0].status not in _ACTIVE:
+            self._client.rewind_workflow(key, queue_name="study", application_version=APPLICATION_VERSION)
+
+    def retry_delivery(self, study: str, result: str, destination: str) -> None:
+        """Send a result now, in place of the attempt that may be waiting."""
+        self.cancel(f"delivery/{result}/{destination}/")
+        attempt = time.time_ns()  # greater than any attempt before
+        key = delivery_key(result, destination, attempt)
+        self._client.enqueue(_options("delivery", key, URGENT), study, result, destination, attempt)
+
+    def cancel(self, prefix: str) -> int:
+        """Cancel the active workflows whose ID begins so, at their next step; return how many."""
+        active = self._client.list_workflows(
+            workflow_id_prefix=prefix, status=_ACTIVE, load_input=False, load_output=False
+        )
+        self._client.cancel_workflows([workflow.workflow_id for workflow in active])
+        return len(active)
+
+
+class Engine:
+    """The engine in the worker process: runs the workflows until it is stopped.
+
+    Parameters
+    ----------
+    state
+        The node's state folder.
+    executor_id
+        Name of this worker; two live processes must never share one.
+    work
+        The steps.
+    on_error
+        Called with each error of a step before it is recorded; ends the process when it
+        cannot go on, which leaves the step for the next process to repeat.
+    """
+
+    def __init__(self, state: Path, executor_id: str, work: Work, on_error: Callable[[Exception], None]) -> None:
+        self._work, self._on_error = work, on_error
+        self._poll_s = 0.5
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": database_url(state),
+            "executor_id": executor_id,
+            "application_version": APPLICATION_VERSION,
+            "log_level": "WARNING",
+            "enable_otlp": False,
+        }
+        DBOS(config=config)
+        for name, function in (("dispatch", self._dispatch), ("study", self._study), ("delivery", self._delivery)):
+            DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(_plain(function))
+
+    def start(self) -> None:
+        """Recover what an earlier process left and begin to take work."""
+        DBOS.launch()
+        for name, concurrency in (("dispatch", 2), ("study", 1), ("delivery", 4)):
+            DBOS.register_queue(
+                name,
+                worker_concurrency=concurrency,
+                polling_interval_sec=self._poll_s,
+                on_conflict="always_update",
+            )
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more work and wait up to ``grace_s`` seconds for what is running."""
+        DBOS.destroy(workflow_completion_timeout_sec=int(grace_s))
+
+    def lost(self) -> list[Lost]:
+        """Workflows that ended without an answer: a defect, or they took the worker down too often."""
+        return [
+            Lost(
+                workflow.name,
+                tuple(workflow.input["args"]) if workflow.input else (),
+                str(workflow.error or f"the worker ended {MAX_RECOVERY_ATTEMPTS + 1} times while it ran"),
+            )
+            for workflow in DBOS.list_workflows(status=_LOST)
+        ]
+
+    def _dispatch(self, study: str) -> None:
+        generations, again_s = self._step("close", lambda: self._work.close(study))
+        for generation in generations:
+            self._enqueue("study", study_key(study, generation), None, study, generation)
+        if again_s is not None:
+            self._enqueue("dispatch", None, again_s, study)
+
+    def _study(self, study: str, generation: int) -> None:
+        if not self._step("select", lambda: self._work.select(study, generation)):
+            return
+        for result, destination in self._step("analyse", lambda: self._work.analyse(study, generation)):
+            self._enqueue("delivery", delivery_key(result, destination, 1), None, study, result, destination, 1)
+
+    def _delivery(self, study: str, result: str, destination: str, attempt: int) -> None:
+        delay_s = self._step("send", lambda: self._work.deliver(study, result, destination))
+        if delay_s is not None:
+            key = delivery_key(result, destination, attempt + 1)
+            self._enqueue("delivery", key, delay_s, study, result, destination, attempt + 1)
+
+    def _enqueue(self, kind: str, key: str | None, delay_s: float | None, *arguments: str | int) -> None:
+        DBOS.enqueue_workflow_with_options(_options(kind, key, ROUTINE, delay_s), *arguments)
+
+    def _step(self, name: str, function: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return function()
+            except Exception as error:
+                self._on_error(error)
+                raise
+
+        return DBOS.run_step({"name": name}, guarded)
+
+
+def _plain(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that calls the method: the engine registers functions only."""
+
+    def function(*arguments: Any) -> None:
+        method(*arguments)
+
+    function.__qualname__ = method.__name__
+    return function

@@ -1,0 +1,178 @@
+"""From one chosen series to its results in a folder; no network, no queue."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import Dataset
+
+from negvol_pacs import __version__
+from negvol_pacs.config import Config, Pipeline
+from negvol_pacs.errors import SegmentationEmpty
+from negvol_pacs.joint.findings import Findings, Measurement
+from negvol_pacs.joint.measure import measure
+from negvol_pacs.report.algorithm import Algorithm
+from negvol_pacs.report.page import draw_joints
+from negvol_pacs.report.seg import build_seg
+from negvol_pacs.report.sr import build_sr
+from negvol_pacs.report.uids import result_uid
+from negvol_pacs.segmentation.pipeline import segment
+from negvol_pacs.segmentation.weights import Networks
+from negvol_pacs.series.reader import read_volume
+from negvol_pacs.series.selection import Selection
+from negvol_pacs.series.series import Series
+from negvol_pacs.storage import durable
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the fraction done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one series gave.
+
+    Attributes
+    ----------
+    seg, sr, picture, numbers
+        Files: DICOM Segmentation (None when neither joint could be segmented),
+        Comprehensive 3D SR, PNG, JSON.
+    seg_uid, sr_uid
+        SOP Instance UIDs of the two objects; the first is empty where there is no SEG.
+    findings
+        The measurements.
+    """
+
+    seg: Path | None
+    sr: Path
+    picture: Path
+    numbers: Path
+    seg_uid: str
+    sr_uid: str
+    findings: Findings
+
+
+def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
+    """Name, version and weights of this pipeline; an option that changes numbers is part of its version."""
+    version = __version__ if options.tb_enhancement else f"{__version__}+unenhanced"
+    return Algorithm(name="negvol-pacs", version=version, weights_sha256=networks.sha256)
+
+
+def fingerprint(series: Series, made_by: Algorithm) -> str:
+    """Name of the results of a series: equal fingerprints, equal results."""
+    return result_uid("fingerprint", series.sop_instance_uids, made_by)
+
+
+def process_series(
+    selection: Selection,
+    networks: Networks,
+    config: Config,
+    folder: Path,
+    now: datetime,
+    *,
+    progress: Progress | None = None,
+    former: Sequence[Dataset] = (),
+) -> Result:
+    """Read, segment, measure and report one series.
+
+    Parameters
+    ----------
+    selection
+        The series that passed the gate, with its flags.
+    networks
+        Loaded weights.
+    config
+        Its section ``pipeline`` is used.
+    folder
+        Where the files go; each appears there whole or not at all.
+    now
+        Content date and time of the results.
+    progress
+        Called as the work goes on.
+    former
+        Results of an earlier generation that these ones replace.
+
+    Returns
+    -------
+    Result
+        Files, UIDs and findings.
+
+    Raises
+    ------
+    SeriesRefused
+        If the pixels cannot be read or there is no head.
+    """
+    tell = progress or (lambda _what, _fraction: None)
+    series = selection.series
+    tell("reading", 0.0)
+    volume = read_volume(series)
+    segmentation = segment(volume, networks, config.pipeline, lambda what, part: tell(what, 0.05 + 0.65 * part))
+    tell("measuring", 0.70)
+    findings = measure(segmentation.joints, selection.flags | segmentation.flags)
+    tell("writing", 0.85)
+    made_by = algorithm(networks, config.pipeline)
+    try:
+        seg = build_seg(series, volume, segmentation.joints, findings, made_by, now, former)
+    except SegmentationEmpty:
+        seg = None
+    sr = build_sr(series, findings, seg, made_by, now, former)
+
+    tell("drawing", 0.90)
+    with _arriving(folder) as new:
+        if seg is not None:
+            seg.save_as(new / "seg.dcm")
+        sr.save_as(new / "sr.dcm")
+        draw_joints(volume, findings, new / "joints.png", f"Series {series.series_instance_uid}")
+        (new / "measurements.json").write_text(json.dumps(as_numbers(findings), indent=2) + "\n", encoding="utf-8")
+    tell("done", 1.0)
+    return Result(
+        folder / "seg.dcm" if seg is not None else None,
+        folder / "sr.dcm",
+        folder / "joints.png",
+        folder / "measurements.json",
+        str(seg.SOPInstanceUID) if seg is not None else "",
+        str(sr.SOPInstanceUID),
+        findings,
+    )
+
+
+@contextmanager
+def _arriving(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write into; its files move to ``folder``, durably, when the block succeeds."""
+    durable.make_folder(folder)
+    new = folder / ".making"
+    shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+    new.mkdir()
+    try:
+        yield new
+        for path in sorted(new.iterdir()):
+            durable.sync(path)
+            durable.move(path, folder / path.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def as_numbers(findings: Findings) -> dict[str, object]:
+    """Turn findings into plain JSON; a missing value is null and has flags."""
+
+    def one(measurement: Measurement) -> dict[str, object]:
+        return {
+            "value": measurement.value,
+            "unit": measurement.quantity.unit,
+            "sd": measurement.sd,
+            "flags": sorted(measurement.flags),
+        }
+
+    numbers: dict[str, object] = {
+        side.value: {
+            "flags": sorted(joint.flags),
+            **{quantity.label: one(measurement) for quantity, measurement in joint.measurements.items()},
+        }
+        for side, joint in findings.joints.items()
+    }
+    numbers["symmetry"] = {q.label: one(m) for q, m in findings.symmetry.measurements.items()}
+    numbers["flags"] = sorted(findings.flags)
+    return numbers

@@ -1,0 +1,129 @@
+"""What every long-lived process of the node does with signals, its parent, its lock and its log."""
+
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+import structlog
+
+from negvol_pacs.config import Log
+from negvol_pacs.errors import AlreadyRunning
+
+_PARENT = "NEGVOL_PARENT_PID"
+_PR_SET_PDEATHSIG = 1
+
+
+class Exit(IntEnum):
+    """Exit codes of ``negvol``; those from 64 up are the ones of sysexits.h."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    REFUSED = 3
+    NETWORK = 4
+    TIMEOUT = 5
+    UNUSABLE = 70
+    """The worker cannot go on (the GPU failed); a fresh process can."""
+    DISK_FULL = 74
+    ALREADY_RUNNING = 75
+    CONFIG = 78
+
+
+def environment() -> dict[str, str]:
+    """Environment for a child process that must not outlive this one."""
+    return os.environ | {_PARENT: str(os.getpid())}
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the process that started this one by :func:`environment` ends."""
+    parent = os.environ.pop(_PARENT, None)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        sys.exit(Exit.OK)
+
+
+def stop_event() -> threading.Event:
+    """Event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    event = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        if event.is_set():
+            os._exit(128 + number)
+        event.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return event
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a file lock for as long as the block runs; the kernel lets go when the process dies.
+
+    Raises
+    ------
+    AlreadyRunning
+        If another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(f"another process holds {path}; stop it first") from error
+        yield
+
+
+def configure_log(log: Log, process: str) -> None:
+    """Write structured lines to standard error: time, level, process, event, UIDs and codes.
+
+    Warnings of pydicom quote values of attributes, names of patients among them: they are not shown.
+    """
+    warnings.simplefilter("ignore")
+
+    def name_process(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {"process": process, **event}
+
+    shared: list[structlog.types.Processor] = [
+        name_process,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor
+    if log.format == "json":
+        shared.append(structlog.processors.dict_tracebacks)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    level = getattr(logging, log.level.upper())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.ERROR)

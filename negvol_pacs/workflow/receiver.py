@@ -1,0 +1,40 @@
+"""The receiver process: stores what peers send and tells the workflow which study it was for."""
+
+from contextlib import closing
+
+import structlog
+
+from negvol_pacs.config import Config
+from negvol_pacs.network.listener import Listener
+from negvol_pacs.storage.records import State
+from negvol_pacs.workflow import layout, process
+from negvol_pacs.workflow.engine import Jobs, migrate
+from negvol_pacs.workflow.notifier import Notifier
+
+_log = structlog.get_logger()
+
+
+def run(config: Config) -> None:
+    """Receive until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    AlreadyRunning
+        If another receiver uses the same state folder.
+    """
+    stop = process.stop_event()
+    state = config.node.state
+    with process.exclusive(layout.lock(state, "receiver")):
+        migrate(state)
+        with closing(layout.open_ledger(state)) as ledger, closing(Jobs(state)) as jobs:
+            inbox = layout.open_inbox(config, ledger)
+            inbox.recover()
+            with closing(Notifier(jobs, config.series.quiet_period_s)) as notifier:
+                for generation in ledger.generations(states=[State.RECEIVING, State.COMPLETE]):
+                    notifier.alive(generation.study_uid)
+                listener = Listener(config, inbox, lambda arrival: notifier.alive(arrival.study_uid))
+                listener.start()
+                _log.info("receiver.ready", host=config.node.host, port=config.node.port)
+                stop.wait()
+                _log.info("receiver.stopping")
+                listener.stop()

@@ -1,0 +1,271 @@
+"""The steps of the workflows: each may be run again after a crash and then changes nothing more."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pydicom
+import structlog
+from pydicom import Dataset
+
+from negvol_pacs.config import Config
+from negvol_pacs.errors import DeliveryRefused, NetworkError, SeriesRefused
+from negvol_pacs.network.sender import send
+from negvol_pacs.segmentation.weights import Networks
+from negvol_pacs.series.selection import Selection, read_headers, select_series
+from negvol_pacs.series.series import Series
+from negvol_pacs.storage.inbox import Inbox
+from negvol_pacs.storage.ledger import Ledger
+from negvol_pacs.storage.outbox import Outbox
+from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
+from negvol_pacs.workflow import pipeline
+from negvol_pacs.workflow.engine import Lost
+
+_PROGRESS_EVERY_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Steps:
+    """What the workflows do, on the node's ledger, inbox and outbox.
+
+    Parameters
+    ----------
+    config, ledger, inbox, outbox
+        Of the node.
+    networks
+        Loaded weights, kept warm.
+    """
+
+    def __init__(self, config: Config, ledger: Ledger, inbox: Inbox, outbox: Outbox, networks: Networks) -> None:
+        self._config, self._ledger, self._inbox, self._outbox = config, ledger, inbox, outbox
+        self._networks = networks
+
+    def close(self, study: str) -> tuple[list[int], float | None]:
+        """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
+        quiet_s = self._config.series.quiet_period_s
+        closed = self._ledger.complete_if_quiet(study, quiet_s)
+        if closed is not None:
+            _log.info("study.complete", study=study, generation=closed.number, instances=closed.instances)
+        complete = self._ledger.generations(study, states=[State.COMPLETE])
+        still_open = self._ledger.generations(study, states=[State.RECEIVING])
+        return [generation.number for generation in complete], max(quiet_s, 1.0) if still_open else None
+
+    def select(self, study: str, generation: int) -> bool:
+        """Choose the series to measure and write down what the gate says about each one."""
+        log = _log.bind(study=study, generation=generation)
+        if self._superseded(study, generation):
+            log.info("study.superseded")
+            return False
+        if not self._ledger.set_state(study, generation, State.PROCESSING, expected=[State.COMPLETE, State.PROCESSING]):
+            return False
+        series = self._headers(study, generation)
+        try:
+            selection = select_series(series, self._config.series)
+        except SeriesRefused as refusal:
+            self._refuse(study, generation, series, refusal)
+            return False
+        self._record_verdicts(study, generation, selection.refused, selection.series)
+        log.info("series.selected", series=selection.series.series_instance_uid, flags=sorted(selection.flags))
+        return True
+
+    def analyse(self, study: str, generation: int) -> list[tuple[str, str]]:
+        """Measure the series and put the results into the outbox; the same input is not measured again."""
+        log = _log.bind(study=study, generation=generation)
+        series = self._headers(study, generation)
+        started = time.monotonic()
+        try:
+            results = self._results(study, generation, series)
+        except SeriesRefused as refusal:
+            self._refuse(study, generation, series, refusal)
+            return []
+        if self._state(study, generation) is not State.PROCESSING:
+            log.info("study.cancelled")
+            return []
+        destinations = [destination.name for destination in self._config.destinations]
+        self._ledger.record_results(results, destinations)
+        self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING])
+        log.info("study.done", seconds=round(time.monotonic() - started, 1))
+        own = {result.sop_uid for result in results}
+        return [
+            (delivery.sop_uid, delivery.destination)
+            for delivery in self._ledger.deliveries(study)
+            if delivery.sop_uid in own and delivery.state is DeliveryState.PENDING
+        ]
+
+    def deliver(self, study: str, result: str, destination: str) -> float | None:
+        """Send one result to one destination once, and plan the next attempt when that may help."""
+        log = _log.bind(study=study, result=result, destination=destination)
+        delivery = next(
+            (d for d in self._ledger.deliveries(study) if (d.sop_uid, d.destination) == (result, destination)), None
+        )
+        if delivery is None or delivery.state in (DeliveryState.SENT, DeliveryState.NEEDS_PERSON):
+            return None
+        peer = next((item for item in self._config.destinations if item.name == destination), None)
+        try:
+            if peer is None:
+                raise DeliveryRefused(f"there is no destination {destination} in the configuration")
+            send([self._path(study, result)], peer, self._config)
+        except NetworkError as error:
+            delay_s = None if isinstance(error, DeliveryRefused) else self._delay(delivery.attempts + 1)
+            if delay_s is None:
+                log.error("delivery.needs_person", code=error.code, reason=str(error))
+                self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, str(error))
+            else:
+                log.warning("delivery.failed", code=error.code, reason=str(error), retry_in_s=delay_s)
+                next_try = time.time() + delay_s
+                self._ledger.record_attempt(result, destination, DeliveryState.FAILED, str(error), next_try)
+            return delay_s
+        self._ledger.record_attempt(result, destination, DeliveryState.SENT)
+        log.info("delivery.sent", attempts=delivery.attempts + 1)
+        return None
+
+    def give_up(self, lost: Lost) -> None:
+        """Write down that a workflow ended without an answer and needs a person; repeating changes nothing."""
+        study, *rest = lost.arguments
+        if lost.kind == "delivery":
+            result, destination, _ = rest
+            waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED])
+            if any((d.sop_uid, d.destination) == (result, destination) for d in waiting):
+                self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, lost.reason)
+                _log.error("delivery.needs_person", study=study, result=result, reason=lost.reason)
+            return
+        active = [State.RECEIVING, State.COMPLETE, State.PROCESSING]
+        numbers = rest or [entry.number for entry in self._ledger.generations(study, states=active)]
+        for number in numbers:
+            if self._ledger.set_state(
+                study, number, State.FAILED, code="internal", reason=lost.reason, expected=active
+            ):
+                _log.error("study.needs_person", study=study, generation=number, reason=lost.reason)
+
+    def _results(self, study: str, generation: int, series: Sequence[Series]) -> list[Result]:
+        """Make the results, or take them from a generation whose input was the same."""
+        candidates = list(series)
+        algorithm = pipeline.algorithm(self._networks, self._config.pipeline)
+        while True:
+            selection = select_series(candidates, self._config.series)
+            fingerprint = pipeline.fingerprint(selection.series, algorithm)
+            known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
+            if known:
+                latest = known[-1].generation
+                _log.info("study.unchanged", study=study, generation=generation, same_as=latest)
+                return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
+            try:
+                return self._measure(study, generation, selection, fingerprint)
+            except SeriesRefused as refusal:
+                if len(candidates) == 1:
+                    raise
+                # The best series turned out to be no head or unreadable: the next best may do.
+                self._record_verdicts(study, generation, {selection.series.series_instance_uid: refusal}, None)
+                candidates = [item for item in candidates if set(item.paths) != set(selection.series.paths)]
+
+    def _measure(self, study: str, generation: int, selection: Selection, fingerprint: str) -> list[Result]:
+        former = self._ledger.former_results(study, generation)
+        folder = self._outbox.folder(study, generation)
+        made = pipeline.process_series(
+            selection,
+            self._networks,
+            self._config,
+            folder,
+            datetime.now().astimezone(),
+            progress=_Progress(self._ledger, study, generation),
+            former=[self._header(entry) for entry in former],
+        )
+        now = time.time()
+        files = [(ResultKind.SR, made.sr_uid, made.sr), (ResultKind.PNG, "", made.picture)]
+        if made.seg is not None:
+            files.insert(0, (ResultKind.SEG, made.seg_uid, made.seg))
+        return [
+            Result(
+                study,
+                generation,
+                kind,
+                uid,
+                self._outbox.relative(path),
+                fingerprint,
+                tuple(entry.sop_uid for entry in former if entry.kind is kind),
+                now,
+            )
+            for kind, uid, path in files
+        ]
+
+    def _headers(self, study: str, generation: int) -> list[Series]:
+        return read_headers(self._inbox.paths(study, generation))
+
+    def _header(self, result: Result) -> Dataset:
+        return pydicom.dcmread(self._outbox.path(result.path), stop_before_pixels=True)
+
+    def _path(self, study: str, sop_uid: str) -> Path:
+        return next(self._outbox.path(entry.path) for entry in self._ledger.results(study) if entry.sop_uid == sop_uid)
+
+    def _state(self, study: str, generation: int) -> State | None:
+        entry = self._ledger.generation(study, generation)
+        return None if entry is None else entry.state
+
+    def _superseded(self, study: str, generation: int) -> bool:
+        """Cancel the generation where a later one, which holds all its instances, is waiting or done."""
+        later = [
+            entry.number
+            for entry in self._ledger.generations(study, states=[State.COMPLETE, State.PROCESSING, State.DONE])
+            if entry.number > generation
+        ]
+        return bool(later) and self._ledger.set_state(
+            study,
+            generation,
+            State.CANCELLED,
+            code="superseded",
+            reason=f"More images came: see generation {later[-1]}.",
+            expected=[State.COMPLETE],
+        )
+
+    def _refuse(self, study: str, generation: int, series: Sequence[Series], refusal: SeriesRefused) -> None:
+        """Write down a refusal, which is a result."""
+        if len(series) == 1:
+            self._record_verdicts(study, generation, {series[0].series_instance_uid: refusal}, None)
+        self._ledger.set_state(
+            study, generation, State.REFUSED, code=refusal.code, reason=str(refusal), expected=[State.PROCESSING]
+        )
+        _log.warning("study.refused", study=study, generation=generation, code=refusal.code, reason=str(refusal))
+
+    def _record_verdicts(
+        self, study: str, generation: int, refused: Mapping[str, SeriesRefused], measured: Series | None
+    ) -> None:
+        entries = [
+            SeriesVerdict(study, generation, uid, measured=False, code=reason.code, reason=str(reason))
+            for uid, reason in refused.items()
+        ]
+        if measured is not None:
+            uid = measured.series_instance_uid
+            entries.append(SeriesVerdict(study, generation, uid, measured=True, code="", reason=""))
+        self._ledger.record_verdicts(entries)
+
+    def _delay(self, attempts: int) -> float | None:
+        """Seconds until the next attempt: doubling up to the longest; None when it is time to give up."""
+        rules = self._config.delivery
+        delays = [min(rules.first_retry_s * 2**n, rules.longest_retry_s) for n in range(attempts)]
+        return None if sum(delays) > rules.give_up_after_s else delays[-1]
+
+
+class _Progress:
+    """Writes what is being done into the ledger, where ``negvol queue`` shows it, at most once a second."""
+
+    def __init__(self, ledger: Ledger, study: str, generation: int) -> None:
+        self._ledger, self._study, self._generation = ledger, study, generation
+        self._next, self._what = 0.0, ""
+
+    def __call__(self, what: str, fraction: float) -> None:
+        now = time.monotonic()
+        if what == self._what and now < self._next:
+            return
+        if what != self._what:
+            _log.info("analysis.step", study=self._study, generation=self._generation, step=what)
+        self._next, self._what = now + _PROGRESS_EVERY_S, what
+        self._ledger.set_state(
+            self._study,
+            self._generation,
+            State.PROCESSING,
+            reason=f"{what} ({fraction:.0%})",
+            expected=[State.PROCESSING],
+        )

@@ -1,0 +1,182 @@
+"""The engine with real processes: killed, restarted, and everything still done once."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from negvol_pacs.errors import AlreadyRunning
+from negvol_pacs.workflow import process
+from negvol_pacs.workflow.engine import MAX_RECOVERY_ATTEMPTS, Jobs, migrate
+
+SCRIPT = Path(__file__).with_name("engine_process.py")
+
+
+class Worker:
+    """Starts, kills and watches the worker of one state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.process: subprocess.Popen[bytes] | None = None
+        self.behave()
+        migrate(state)
+
+    def behave(self, **behaviour: object) -> None:
+        (self.state / "behaviour.json").write_text(json.dumps(behaviour))
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([sys.executable, str(SCRIPT), str(self.state)], stderr=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def lines(self) -> list[str]:
+        log = self.state / "log.txt"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def wait_for(self, line: str, count: int = 1, timeout_s: float = 25) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.lines().count(line) < count:
+            assert time.monotonic() < deadline, f"{line!r} did not come {count} times: {self.lines()}"
+            time.sleep(0.1)
+
+    def lost(self) -> list[list[object]]:
+        path = self.state / "lost.json"
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return []
+
+
+@pytest.fixture
+def worker(tmp_path):
+    worker = Worker(tmp_path)
+    yield worker
+    worker.kill()
+
+
+@pytest.fixture
+def jobs(worker):
+    with closing(Jobs(worker.state)) as jobs:
+        yield jobs
+
+
+def test_signs_of_life_are_dispatched_once_when_quiet(worker, jobs):
+    worker.start()
+    worker.wait_for("ready")
+    for _ in range(5):
+        jobs.touch("1.2", 1.5)
+        last = time.monotonic()
+        time.sleep(0.5)
+    assert "close 1.2" not in worker.lines()
+    worker.wait_for("send 1.2.sr")
+    assert time.monotonic() - last >= 1.5
+    worker.wait_for("send 1.2.seg")
+    assert sorted(worker.lines()[1:]) == sorted(
+        ["close 1.2", "select 1.2 1", "begin 1.2", "end 1.2", "send 1.2.seg", "send 1.2.sr"]
+    )
+
+
+def test_killed_in_analysis_only_the_analysis_is_done_again(worker, jobs):
+    worker.behave(analyse_s=30)
+    worker.start()
+    jobs.touch("1.2", 0)
+    worker.wait_for("begin 1.2")
+    worker.kill()
+    worker.behave()
+    worker.start()
+    worker.wait_for("send 1.2.sr")
+    worker.wait_for("send 1.2.seg")
+    lines = worker.lines()
+    assert [lines.count(line) for line in ("close 1.2", "select 1.2 1", "begin 1.2", "end 1.2")] == [1, 1, 2, 1]
+    assert lines.count("send 1.2.sr") == lines.count("send 1.2.seg") == 1
+
+
+def test_a_waiting_delivery_survives_a_restart(worker, jobs):
+    worker.behave(tries=1)
+    worker.start()
+    jobs.touch("1.2", 0)
+    worker.wait_for("send 1.2.sr")
+    worker.wait_for("send 1.2.seg")
+    time.sleep(0.5)  # let the step be recorded
+    worker.kill()
+    worker.start()
+    worker.wait_for("send 1.2.sr", 2)
+    worker.wait_for("send 1.2.seg", 2)
+    assert worker.lines().count("begin 1.2") == 1
+
+
+def test_debounce_survives_while_no_worker_runs(worker, jobs):
+    jobs.touch("1.2", 0.5)
+    worker.start()
+    worker.wait_for("send 1.2.sr")
+
+
+def test_a_defect_is_lost_and_a_person_can_retry(worker, jobs):
+    worker.behave(fail=True)
+    worker.start()
+    jobs.touch("1.2", 0)
+    worker.wait_for("begin 1.2")
+    deadline = time.monotonic() + 10
+    while not worker.lost():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert worker.lost() == [["study", ["1.2", 1], "a defect"]]
+    worker.behave()
+    jobs.retry_study("1.2", 1)
+    worker.wait_for("send 1.2.sr")
+    assert worker.lines().count("select 1.2 1") == 2
+
+
+def test_refused_study_ends_without_analysis(worker, jobs):
+    worker.start()
+    jobs.touch("refused", 0)
+    worker.wait_for("select refused 1")
+    jobs.touch("1.2", 0)
+    worker.wait_for("send 1.2.sr")
+    assert "begin refused" not in worker.lines()
+
+
+def test_cancel_stops_before_the_next_step(worker, jobs):
+    worker.behave(analyse_s=3)
+    worker.start()
+    jobs.touch("1.2", 0)
+    worker.wait_for("begin 1.2")
+    assert jobs.cancel("study/1.2/") == 1
+    worker.wait_for("end 1.2")
+    time.sleep(2)
+    assert not [line for line in worker.lines() if line.startswith("send")]
+    worker.behave()
+    jobs.retry_study("1.2", 1)
+    worker.wait_for("send 1.2.sr")
+
+
+@pytest.mark.slow
+def test_a_study_that_takes_the_worker_down_again_and_again_is_given_up(worker, jobs):
+    worker.behave(die=True)
+    jobs.touch("1.2", 0)
+    for attempt in range(1 + MAX_RECOVERY_ATTEMPTS):
+        worker.start()
+        worker.wait_for("begin 1.2", attempt + 1)
+        worker.process.wait(timeout=20)
+    worker.start()
+    worker.wait_for("ready", 2 + MAX_RECOVERY_ATTEMPTS)
+    deadline = time.monotonic() + 10
+    while not worker.lost():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert worker.lost()[0][:2] == ["study", ["1.2", 1]]
+    assert worker.lines().count("begin 1.2") == 1 + MAX_RECOVERY_ATTEMPTS
+
+
+def test_only_one_process_holds_a_lock(tmp_path):
+    with process.exclusive(tmp_path / "x.lock"), pytest.raises(AlreadyRunning), process.exclusive(tmp_path / "x.lock"):
+        pass
+    with process.exclusive(tmp_path / "x.lock"):
+        pass
