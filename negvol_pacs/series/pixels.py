@@ -121,6 +121,9 @@ def _check_length(path: Path, header: Dataset, frames: int, shape: tuple[int, in
         else:
             if length != 0xFFFFFFFF:
                 raise UnreadablePixels(f"{name}: compressed pixel data is not encapsulated (PS3.5 A.4).")
+            start = file.tell()
+            _check_items(file, path.stat().st_size, name)
+            file.seek(start)
             _check_frames(file, header, frames, shape, name)
 
 
@@ -131,6 +134,18 @@ def _open_pixel_data(file: BinaryIO, uid: syntax.UID, endian: str, name: str) ->
         raise UnreadablePixels(f"{name}: there is no pixel data.")
     field = head[4:] if uid.is_implicit_VR else file.read(4)
     return int(struct.unpack(endian + "L", field)[0])
+
+
+def _check_items(file: BinaryIO, size: int, name: str) -> None:
+    """Walk the fragments to the sequence delimiter (PS3.5 A.4): a decoder may fill a cut one with grey."""
+    while True:
+        head = file.read(8)
+        group, element, length = struct.unpack("<HHL", head) if len(head) == 8 else (0, 0, 0)
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return
+        if (group, element) != (0xFFFE, 0xE000) or length > size - file.tell():
+            raise UnreadablePixels(f"{name}: the file is truncated or its compressed fragments are damaged.")
+        file.seek(length, 1)
 
 
 def _check_frames(file: BinaryIO, header: Dataset, frames: int, shape: tuple[int, int], name: str) -> None:
