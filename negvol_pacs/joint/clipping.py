@@ -1,0 +1,43 @@
+"""The negative volume: inflated condyle minus condyle minus temporal bone above the opening."""
+
+import numpy as np
+from manifold3d import Error, Manifold
+
+from negvol_pacs.errors import InflationError
+from negvol_pacs.joint.frame import Plane
+
+SMALLEST_SHARE = 0.01  # smaller pieces are crumbs of the subtraction
+TOUCH_MM = 0.05
+
+
+def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Plane) -> Manifold:
+    """Cut the joint space out of the inflated condyle.
+
+    Parameters
+    ----------
+    inflated, mc, tb
+        Solids in one frame, mm.
+    opening
+        Plane of the fossa's opening; the normal points into the fossa.
+
+    Returns
+    -------
+    Manifold
+        Closed and oriented; the pieces that touch the condyle.
+
+    Raises
+    ------
+    InflationError
+        If nothing is left, or the result is not closed.
+    """
+    above = inflated.trim_by_plane(tuple(opening.normal), float(opening.point @ opening.normal))
+    low, high = np.array(above.bounding_box()[:3]), np.array(above.bounding_box()[3:])
+    box = Manifold.cube(tuple(high - low + 2)).translate(tuple(low - 1))
+    space = above - mc - (tb ^ box)
+    if space.status() != Error.NoError or space.is_empty():
+        raise InflationError("The negative volume is empty or not closed.")
+    pieces = [piece for piece in space.decompose() if piece.volume() > SMALLEST_SHARE * space.volume()]
+    pieces = [piece for piece in pieces if piece.min_gap(mc, TOUCH_MM) < TOUCH_MM]
+    if not pieces:
+        raise InflationError("No part of the negative volume touches the condyle.")
+    return Manifold.compose(pieces)

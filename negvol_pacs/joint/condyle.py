@@ -1,0 +1,70 @@
+"""Poles, middle and top of the condylar head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negvol_pacs.errors import SurfaceError
+from negvol_pacs.joint.frame import Frame
+from negvol_pacs.joint.mesh import Mesh
+
+HEAD_DEPTH_MM = 9.0  # the poles lie within this depth below the top; the neck begins under them
+
+
+@dataclass(frozen=True)
+class Condyle:
+    """Landmarks of the condylar head, LPS mm."""
+
+    top: NDArray[np.float64]
+    medial: NDArray[np.float64]
+    lateral: NDArray[np.float64]
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Middle of the medio-lateral axis: the sagittal plane of measurement goes through it."""
+        return (self.medial + self.lateral) / 2
+
+
+def find_condyle(mc: Mesh, frame: Frame, outward: NDArray[np.float64]) -> Condyle:
+    """Find the landmarks of the condylar head.
+
+    Parameters
+    ----------
+    mc
+        Condyle, LPS mm.
+    frame
+        Axes of the joint.
+    outward
+        Unit vector to lateral.
+
+    Returns
+    -------
+    Condyle
+        The highest point, and the ends of the head's long axis in the axial view.
+
+    Raises
+    ------
+    SurfaceError
+        If there is no head to speak of.
+    """
+    height = mc.vertices @ frame.superior
+    head = mc.vertices[height > height.max() - HEAD_DEPTH_MM]
+    if len(head) < 20:
+        raise SurfaceError("the condylar head is too small to measure")
+    axes = np.stack([outward, frame.anterior])
+    flat = (head - head.mean(axis=0)) @ axes.T
+    _, vectors = np.linalg.eigh(np.cov(flat.T))
+    along = vectors[:, 1] if abs(vectors[0, 1]) > 0.5 else np.array([1.0, 0.0])  # round head: transverse
+    position = flat @ (along * np.sign(along[0]))
+    return Condyle(
+        top=_extreme(head, head @ frame.superior),
+        medial=_extreme(head, -position),
+        lateral=_extreme(head, position),
+    )
+
+
+def _extreme(points: NDArray[np.float64], value: NDArray[np.float64], within_mm: float = 0.1) -> NDArray[np.float64]:
+    """Return the middle of the points within a tenth of a millimetre of the extreme: steadier than one vertex."""
+    near: NDArray[np.float64] = points[value >= value.max() - within_mm].mean(axis=0)
+    return near

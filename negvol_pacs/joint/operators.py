@@ -1,0 +1,61 @@
+"""Differential operators on a triangle mesh."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from negvol_pacs.joint.mesh import Mesh
+
+SMALLEST_COTANGENT = 0.05  # keeps the stiffness an M-matrix, for which the obstacle problem has one solution
+LARGEST_COTANGENT = 10.0
+
+
+def cotangent_stiffness(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> sparse.csr_matrix:
+    """Return the positive semi-definite cotangent Laplacian, shape (n, n) (Pinkall and Polthier 1993)."""
+    rows, columns, weights = [], [], []
+    for k in range(3):
+        i, j, o = triangles[:, (k + 1) % 3], triangles[:, (k + 2) % 3], triangles[:, k]
+        a, b = vertices[i] - vertices[o], vertices[j] - vertices[o]
+        area = np.linalg.norm(np.cross(a, b), axis=1)
+        cotangent = np.einsum("ij,ij->i", a, b) / np.maximum(area, 1e-12)
+        rows.append(i)
+        columns.append(j)
+        weights.append(np.clip(cotangent, SMALLEST_COTANGENT, LARGEST_COTANGENT) / 2)
+    n = len(vertices)
+    half = sparse.coo_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n, n))
+    coupling = (half + half.T).tocsr()
+    return (sparse.diags(np.asarray(coupling.sum(axis=1)).ravel()) - coupling).tocsr()
+
+
+def vertex_areas(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return a third of the adjacent triangles' area at each vertex, mm²."""
+    area = np.linalg.norm(face_normals(vertices, triangles), axis=1) / 6
+    return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), len(vertices)), dtype=np.float64)
+
+
+def face_normals(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return normals of length twice the triangle's area."""
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    normals: NDArray[np.float64] = np.cross(b - a, c - a)
+    return normals
+
+
+def averaging(triangles: NDArray[np.int32], n: int) -> sparse.csr_matrix:
+    """Return the matrix that averages a vertex (weight one half) with its neighbours."""
+    i = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    link = sparse.coo_matrix((np.ones(len(i)), (i[:, 0], i[:, 1])), (n, n)).tocsr()
+    link = ((link + link.T) > 0).astype(np.float64)
+    degree = np.maximum(np.asarray(link.sum(axis=1)).ravel(), 1)
+    return (sparse.diags(0.5 / degree) @ link + sparse.identity(n) * 0.5).tocsr()
+
+
+def smooth_normals(mesh: Mesh, average: sparse.csr_matrix, rounds: int) -> NDArray[np.float64]:
+    """Return unit vertex normals, averaged ``rounds`` times over the neighbours."""
+    faces = face_normals(mesh.vertices, mesh.triangles)
+    spread = [np.bincount(mesh.triangles.ravel(), np.repeat(faces[:, k], 3), len(mesh.vertices)) for k in range(3)]
+    normals = np.stack(spread, axis=1).astype(np.float64)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    for _ in range(rounds):
+        normals = average @ normals
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(length, 1e-12))

@@ -1,0 +1,52 @@
+"""Rays against a surface."""
+
+from typing import Any
+
+import numpy as np
+import open3d as o3d
+from numpy.typing import NDArray
+
+from negvol_pacs.joint.mesh import Mesh
+
+
+class Rays:
+    """First hits of rays on one surface.
+
+    Parameters
+    ----------
+    mesh
+        Surface, LPS mm.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        # Open3D computes in float32: near the origin that is 1e-6 mm, at a scanner's coordinates 1e-4 mm.
+        self._origin = mesh.vertices.mean(axis=0)
+        self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
+        self._scene.add_triangles(_tensor(mesh.vertices - self._origin), _tensor(mesh.triangles, np.uint32))
+
+    def distance(self, start: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distance along unit vectors to the first hit, mm; infinite without one.
+
+        Parameters
+        ----------
+        start
+            Shape (..., 3), LPS mm.
+        direction
+            Unit vectors that broadcast with ``start``.
+        """
+        start, direction = np.broadcast_arrays(start - self._origin, direction)
+        hits = self._scene.cast_rays(_tensor(np.concatenate([start, direction], axis=-1)))
+        return np.asarray(hits["t_hit"].numpy(), dtype=np.float64)
+
+    def nearest(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the surface points nearest to ``points``, shape (..., 3), LPS mm."""
+        found = self._scene.compute_closest_points(_tensor(points - self._origin))["points"]
+        return np.asarray(found.numpy() + self._origin, dtype=np.float64)
+
+    def signed_distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distance to the surface, mm, negative inside."""
+        return np.asarray(self._scene.compute_signed_distance(_tensor(points - self._origin)).numpy(), dtype=np.float64)
+
+
+def _tensor(array: NDArray[Any], kind: type[np.generic] = np.float32) -> Any:
+    return o3d.core.Tensor(np.ascontiguousarray(array, dtype=kind))  # type: ignore[call-overload]
