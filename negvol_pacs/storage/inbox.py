@@ -199,11 +199,20 @@ class Inbox:
         if status.f_bavail * status.f_frsize < self._min_free_bytes:
             raise DiskFull(f"less than {self._min_free_bytes} bytes free for received objects")
 
-    def receive(self, origin: Origin, sop_class_uid: str, sop_uid: str, transfer_syntax: UID) -> Incoming:
+    def receive(
+        self,
+        origin: Origin,
+        sop_class_uid: str,
+        sop_uid: str,
+        transfer_syntax: UID,
+        failure: StorageError | None = None,
+    ) -> Incoming:
         """Begin to receive an object; what is wrong from the start is its ``failure``."""
         path = self._temporary / f"{secrets.token_hex(16)}{durable.TEMPORARY}"
         incoming = Incoming(path, origin, sop_class_uid, sop_uid, transfer_syntax)
         try:
+            if failure is not None:
+                raise failure
             if not is_uid(sop_uid):
                 raise MalformedObject("the SOP Instance UID is not a UID")
             self.require_space()

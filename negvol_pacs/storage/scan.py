@@ -108,7 +108,7 @@ class _Walk:
     def _delimiter(self, tag: int, length: int, position: int, level: _Level) -> int:
         if tag == _ITEM and level.of_items:
             if level.pixels:
-                self._found.fragments += 1
+                self._found.fragments += len(self._stack) == 2  # not those of an icon image
                 return _end(tag, length, position, level)
             self._stack.append(_inside(length, position, level, of_items=False))
         elif tag == (_SEQUENCE_END if level.of_items else _ITEM_END) and level.delimited:

@@ -1,0 +1,296 @@
+"""The store SCP: C-STORE and C-ECHO, answered only when it is true (PS3.4 annex B)."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    SegmentationStorage,
+    Verification,
+    XRay3DCraniofacialImageStorage,
+)
+
+from negvol_pacs.config import Config
+from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
+from negvol_pacs.network.admission import Rejection, Request, admit
+from negvol_pacs.network.guards import GuardedServer
+from negvol_pacs.network.reception import Reception
+from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
+from negvol_pacs.storage.records import Outcome
+
+IMAGE_CLASSES = (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    XRay3DCraniofacialImageStorage,
+)
+"""SOP classes that are stored."""
+
+RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage)
+"""SOP classes accepted only so that this node's own results, routed back, are answered politely."""
+
+TRANSFER_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    RLELossless,
+)
+"""Deflated is missing on purpose: 261 kB of it can inflate to 256 MiB."""
+
+_STATUS: tuple[tuple[type[StorageError], int], ...] = (
+    (DiskFull, 0xA700),
+    (ObjectMismatch, 0xA900),
+    (MalformedObject, 0xC000),
+    (WrongSOPClass, 0x0122),
+    (StorageError, 0x0110),
+)
+"""PS3.4 table B.2-1 and PS3.7 annex C; the first that fits."""
+
+_COERCED = 0xB000
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An instance that is durable and in the ledger."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    generation: int
+    is_new: bool
+    association_id: str
+    calling_ae: str
+
+
+@dataclass(frozen=True)
+class AssociationEnd:
+    """An association over which instances were stored has ended, in whatever way."""
+
+    association_id: str
+    studies: frozenset[str]
+
+
+class Listener:
+    """The node's open door.
+
+    Parameters
+    ----------
+    config
+        AE title, address, peers and limits.
+    inbox
+        Where objects go.
+    on_received
+        Called after an instance is durable and before it is acknowledged. What it raises is
+        logged and changes nothing: the ledger knows of the instance.
+    on_association_end
+        Called when an association that brought instances has ended.
+
+    Raises
+    ------
+    OSError
+        From `start`, if the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        inbox: Inbox,
+        on_received: Callable[[Arrival], None],
+        on_association_end: Callable[[AssociationEnd], None] | None = None,
+    ) -> None:
+        self._config, self._inbox = config, inbox
+        self._on_received, self._on_association_end = on_received, on_association_end
+        self._server: GuardedServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are listened to."""
+        if self._server is None:
+            return self._config.node.host, self._config.node.port
+        return self._server.server_address[:2]  # type: ignore[no-any-return]
+
+    def start(self) -> None:
+        """Bind, clear away what a former life left, and serve in the background."""
+        handlers = [
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, self._echo),
+        ]
+        node = self._config.node
+        address = (node.host, node.port)
+        self._server = GuardedServer(_entity(self._config), address, handlers, self._config.limits, self._prepare)
+        self._inbox.recover()
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
+        self._thread.start()
+        _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Accept no more, let open associations finish for ``grace_s``, then abort them."""
+        server, thread, self._server, self._thread = self._server, self._thread, None, None
+        if server is None or thread is None:
+            return
+        server.shutdown()
+        thread.join()
+        deadline = time.monotonic() + grace_s
+        for assoc in server.active_associations:
+            assoc.join(max(0.0, deadline - time.monotonic()))
+            if assoc.is_alive():
+                assoc.abort()
+        _log.info("listener-stopped")
+
+    def _prepare(self, assoc: Association) -> Callable[[], None]:
+        assoc.dimse = Reception(assoc, self._inbox, self._config.limits, frozenset(IMAGE_CLASSES))
+        return lambda: self._ended(assoc.dimse)
+
+    def _ended(self, reception: Reception) -> None:
+        reception.abandon()
+        if not reception.studies:
+            return
+        self._inbox.ledger.association_ended(reception.association_id)
+        _log.info("association-ended", association=reception.association_id, studies=len(reception.studies))
+        if self._on_association_end is not None:
+            self._on_association_end(AssociationEnd(reception.association_id, frozenset(reception.studies)))
+
+    def _requested(self, event: evt.Event) -> None:
+        """Let in who is allowed in; when in doubt, nobody."""
+        assoc = event.assoc
+        try:
+            rejection = admit(self._request(assoc), self._config)
+        except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
+            _log.exception("admission-failed")
+            rejection = Rejection(2, 2, 1, "internal error")
+        primitive = assoc.requestor.primitive
+        log = _log.bind(
+            association=assoc.dimse.association_id,
+            calling_ae=primitive.calling_ae_title,
+            called_ae=primitive.called_ae_title,
+            address=assoc.requestor.address,
+        )
+        if rejection is None:
+            log.info("association-accepted")
+            return
+        log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
+        assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
+        assoc.kill()
+
+    def _request(self, assoc: Association) -> Request:
+        primitive = assoc.requestor.primitive
+        wanted = {context.abstract_syntax for context in primitive.presentation_context_definition_list}
+        return Request(
+            calling_ae=primitive.calling_ae_title,
+            called_ae=primitive.called_ae_title,
+            address=assoc.requestor.address,
+            open_associations=sum(other.is_established for other in assoc._server.active_associations),
+            has_space=wanted.isdisjoint(IMAGE_CLASSES) or self._has_space(),
+        )
+
+    def _has_space(self) -> bool:
+        try:
+            self._inbox.require_space()
+        except DiskFull:
+            return False
+        return True
+
+    def _echo(self, _event: evt.Event) -> int:
+        return 0x0000
+
+    def _store(self, event: evt.Event) -> Dataset | int:
+        reception, request = event.assoc.dimse, event.request
+        incoming = getattr(request, "incoming", None)
+        log = _log.bind(
+            association=reception.association_id,
+            calling_ae=reception.origin.calling_ae,
+            sop_uid=str(request.AffectedSOPInstanceUID),
+        )
+        if incoming is None:
+            log.warning("instance-refused", code=MalformedObject.code, reason="no data set")
+            return _answer(0xC000, "no data set")
+        try:
+            return self._take(incoming, reception, log)
+        except StorageError as error:
+            log.warning("instance-refused", code=error.code, reason=str(error))
+            return _answer(next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
+        except Exception:
+            log.exception("instance-failed")
+            return _answer(0x0110, "internal error")
+        finally:
+            reception.done(incoming)
+
+    def _take(self, incoming: Incoming, reception: Reception, log: Any) -> Dataset | int:
+        if incoming.sop_class_uid in RESULT_CLASSES and self._inbox.ledger.is_own_result(incoming.sop_uid):
+            log.info("own-result-ignored")
+            return 0x0000
+        outcome, instance = self._inbox.commit(incoming)
+        reception.studies.add(instance.study_uid)
+        log.debug("instance-stored", outcome=outcome.value, study_uid=instance.study_uid, bytes=instance.size)
+        arrival = Arrival(
+            instance.study_uid,
+            instance.series_uid,
+            instance.sop_uid,
+            instance.generation,
+            outcome is Outcome.NEW,
+            reception.association_id,
+            incoming.origin.calling_ae,
+        )
+        try:
+            self._on_received(arrival)
+        except Exception:
+            log.exception("on-received-failed")
+        if outcome is Outcome.CONFLICT:
+            log.warning("instance-conflict", reason="another data set was stored under this SOP Instance UID before")
+            return _answer(_COERCED, "already stored with other content, which is kept")
+        return 0x0000
+
+
+def _entity(config: Config) -> AE:
+    ae = AE(config.node.ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.maximum_pdu_size = config.limits.max_pdu_bytes
+    ae.acse_timeout = config.limits.association_timeout_s
+    ae.dimse_timeout = ae.network_timeout = config.limits.network_timeout_s
+    ae.maximum_associations = 1 << 30  # pynetdicom counts silent connections too: admission counts instead
+    ae.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    for sop_class in IMAGE_CLASSES:
+        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+    for sop_class in RESULT_CLASSES:
+        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES[:3]))
+    return ae
+
+
+def _answer(status: int, comment: str) -> Dataset:
+    answer = Dataset()
+    answer.Status = status
+    answer.ErrorComment = comment[:64]
+    return answer

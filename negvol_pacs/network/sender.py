@@ -1,0 +1,197 @@
+"""The store SCU: results to their destinations, and C-ECHO (PS3.4 annexes A and B)."""
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.misc import is_dicom
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification
+
+from negvol_pacs.config import Config, Destination
+from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+_UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_WARNINGS = frozenset({0x0001, 0x0107, 0x0116}) | frozenset(range(0xB000, 0xC000))
+_ALREADY_THERE = 0x0111
+_PASSING = frozenset({0x0110, 0x0213}) | frozenset(range(0xA700, 0xA800))
+"""Processing failure, resource limitation, out of resources: may pass."""
+_TRANSIENT = 0x02
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An object that the destination has taken."""
+
+    sop_uid: str
+    status: int
+    """0x0000, or a warning."""
+
+
+def send(
+    paths: Iterable[Path],
+    destination: Destination,
+    config: Config | None = None,
+    on_sent: Callable[[Sent], None] | None = None,
+) -> list[Sent]:
+    """Send DICOM files by C-STORE over one association.
+
+    Parameters
+    ----------
+    paths
+        Files to send, in this order; the first failure ends it. Sending again what the
+        destination already has is harmless.
+    destination
+        Where to.
+    config
+        Own AE title and time limits.
+    on_sent
+        Called after each object.
+
+    Returns
+    -------
+    list of Sent
+        All of them.
+
+    Raises
+    ------
+    PeerUnreachable
+        No association: not reachable, no answer, or a rejection that may pass.
+    DeliveryFailed
+        The association was lost, or a status that may pass (A7xx).
+    DeliveryRefused
+        A rejection that will not pass, a SOP class that is not accepted, or any other status.
+    """
+    files = list(paths)
+    headers = [_header(path) for path in files]
+    wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
+    contexts = [(uid, syntax) for uid, own in sorted(wanted) for syntax in _syntaxes(own)]
+    sent = []
+    with _associated(destination, config or Config(), contexts) as assoc:
+        for path, header in zip(files, headers, strict=True):
+            sent.append(_store(assoc, path, header, destination))
+            if on_sent is not None:
+                on_sent(sent[-1])
+    return sent
+
+
+def send_folder(
+    folder: Path,
+    destination: Destination,
+    config: Config | None = None,
+    on_sent: Callable[[Sent], None] | None = None,
+) -> list[Sent]:
+    """Send every DICOM file below a folder, in the order of names: see `send`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_dicom(path))
+    return send(files, destination, config, on_sent)
+
+
+def echo(destination: Destination, config: Config | None = None) -> float:
+    """Ask a destination whether it is there (C-ECHO).
+
+    Returns
+    -------
+    float
+        Seconds until the answer, with the association.
+
+    Raises
+    ------
+    NetworkError
+        As for `send`.
+    """
+    start = time.monotonic()
+    with _associated(destination, config or Config(), [(Verification, ImplicitVRLittleEndian)]) as assoc:
+        if not assoc.accepted_contexts:
+            raise DeliveryRefused(f"{destination.name} does not accept verification")
+        status = assoc.send_c_echo()
+    if status.get("Status") != 0x0000:
+        raise DeliveryFailed(f"{destination.name} did not answer the C-ECHO with success")
+    return time.monotonic() - start
+
+
+def _header(path: Path) -> Dataset:
+    try:
+        return dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
+    except (OSError, InvalidDicomError) as error:
+        raise DeliveryRefused(f"{path.name} cannot be read: {error}") from error
+
+
+def _syntaxes(own: str) -> tuple[str, ...]:
+    """Return the transfer syntaxes to offer: an uncompressed object may go as another one."""
+    return _UNCOMPRESSED if own in _UNCOMPRESSED else (own,)
+
+
+@contextmanager
+def _associated(destination: Destination, config: Config, contexts: Iterable[tuple[str, str]]) -> Iterator[Association]:
+    ae = AE(destination.calling_ae_title or config.node.ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    limits = config.limits
+    ae.connection_timeout = ae.acse_timeout = limits.association_timeout_s
+    ae.dimse_timeout = ae.network_timeout = limits.network_timeout_s
+    ae.maximum_pdu_size = limits.max_pdu_bytes
+    for uid, syntax in contexts:
+        ae.add_requested_context(uid, syntax)
+    handlers = [(evt.EVT_CONN_OPEN, _set_up, [limits.network_timeout_s])]
+    try:
+        assoc = ae.associate(destination.host, destination.port, ae_title=destination.ae_title, evt_handlers=handlers)
+    except OSError as error:
+        raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
+    if not assoc.is_established:
+        raise _not_associated(assoc, destination)
+    try:
+        yield assoc
+    except BaseException:
+        assoc.abort()
+        raise
+    assoc.release()
+
+
+def _set_up(event: evt.Event, timeout_s: float) -> None:
+    """Bound every read and write, which pynetdicom leaves without a limit after connecting."""
+    connection = event.assoc.dul.socket.socket
+    connection.settimeout(timeout_s)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _not_associated(assoc: Association, destination: Destination) -> Exception:
+    if not assoc.is_rejected:
+        return PeerUnreachable(f"{destination.name} cannot be reached")
+    answer = assoc.acceptor.primitive
+    sentence = f"{destination.name} rejects the association: {answer.reason_str}"
+    return PeerUnreachable(sentence) if answer.result == _TRANSIENT else DeliveryRefused(sentence)
+
+
+def _store(assoc: Association, path: Path, header: Dataset, destination: Destination) -> Sent:
+    sop_uid = str(header.MediaStorageSOPInstanceUID)
+    try:
+        answer = assoc.send_c_store(path)
+    except ValueError as error:  # no accepted presentation context
+        raise DeliveryRefused(f"{destination.name} does not accept {header.MediaStorageSOPClassUID.name}") from error
+    except (OSError, RuntimeError) as error:
+        raise DeliveryFailed(f"the association with {destination.name} was lost: {error}") from error
+    status = answer.get("Status")
+    log = _log.bind(destination=destination.name, sop_uid=sop_uid)
+    if status is None:
+        raise DeliveryFailed(f"the association with {destination.name} was lost")
+    if status == 0x0000:
+        log.info("object-sent")
+    elif status in _WARNINGS or status == _ALREADY_THERE:
+        log.warning("object-sent", status=f"{status:04X}", comment=str(answer.get("ErrorComment", "")))
+    else:
+        kind = DeliveryFailed if status in _PASSING else DeliveryRefused
+        comment = f" ({answer.ErrorComment})" if "ErrorComment" in answer else ""
+        raise kind(f"{destination.name} answered {status:04X}{comment}")
+    return Sent(sop_uid, status)
