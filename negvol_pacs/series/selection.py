@@ -64,7 +64,7 @@ def read_headers(paths: Iterable[Path], skipped: Callable[[Path, str], None] | N
         In the order of Series Instance UIDs, instances in the order of ``paths``. Every
         multi-frame object stands for itself, because each is a volume of its own.
     """
-    report = skipped or (lambda path, reason: log.warning("file_skipped", file=path.name, reason=reason))
+    report = skipped or (lambda path, reason: log.warning("file-skipped", file=path.name, reason=reason))
     groups: dict[tuple[str, str], list[tuple[Path, Dataset]]] = {}
     seen: set[str] = set()
     for path in paths:

@@ -61,6 +61,10 @@ def test_any_orientation_any_order_rounded_positions(quaternion, order, decimals
     passed = check(series([made[index] for index in order]), RULES)
     assert [ds.InstanceNumber for ds in passed.series.headers] == list(range(40, 0, -1))
     assert passed.stack.spacing[0] == pytest.approx(spacing, abs=0.001)
+    affine = passed.stack.affine
+    grid = affine[:3, 3] + np.arange(40)[:, None] * affine[:3, 0]
+    positions = np.array([ds.ImagePositionPatient for ds in passed.series.headers], float)
+    assert np.linalg.norm(grid - positions, axis=1).max() < 0.05
 
 
 def test_empty_type_2_attributes_do_no_harm():
@@ -176,7 +180,7 @@ def test_slowly_growing_spacing_is_uneven():
 def test_slice_shifted_sideways():
     made = headers(48)
     made[20].ImagePositionPatient[0] += 5
-    refusal(made, errors.UnevenSpacing, "sideways by 5.0 mm")
+    refusal(made, errors.UnevenSpacing, "sideways by 5.00 mm")
 
 
 @pytest.mark.parametrize("degrees", [1.0, 15.0, -20.0])
@@ -185,6 +189,20 @@ def test_gantry_tilt(degrees):
     for index, ds in enumerate(made):
         ds.ImagePositionPatient[1] += 0.6 * index * np.tan(np.radians(degrees))
     refusal(made, errors.GantryTilt, f"{abs(degrees):.1f}°")
+
+
+def test_a_drift_from_rounded_cosines_is_followed_not_refused():
+    made = headers(200)
+    for index, ds in enumerate(made):
+        ds.ImagePositionPatient[1] += 0.001 * 0.6 * index
+    passed = check(series(made), RULES)
+    affine = passed.stack.affine
+    grid = affine[:3, 3] + np.arange(200)[:, None] * affine[:3, 0]
+    positions = np.array([ds.ImagePositionPatient for ds in passed.series.headers], float)
+    assert np.linalg.norm(grid - positions, axis=1).max() < 0.05
+    directions = affine[:3, :3] / passed.stack.spacing
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-12)
+    assert np.linalg.det(directions) == pytest.approx(1)
 
 
 def test_nominal_tilt_of_an_untilted_stack_does_not_matter():
