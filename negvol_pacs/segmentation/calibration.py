@@ -29,6 +29,10 @@ class Calibration:
     intercept: float = 0.0
     hounsfield: bool = True
 
+    def hu(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Hounsfield units, roughly, of grey values."""
+        return np.asarray(grey * self.slope + self.intercept, dtype=np.float32)
+
     def grey(self, hu: float) -> float:
         """Grey value of so many Hounsfield units."""
         return (hu - self.intercept) / self.slope

@@ -4,6 +4,8 @@ Both functions are affine-invariant: ``f(a * image + b) == f(image)`` for a > 0.
 and inference use the same ones.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
@@ -12,7 +14,7 @@ AIR, METAL = -1.5, 2.5
 """Bounds of a normalised image; at calibrated units about -1000 HU is near -0.7 in a VOI."""
 
 
-def normalise_voi(image: NDArray[np.generic], inside: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+def normalise_voi(image: NDArray[Any], inside: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     """Map soft tissue to 0 and dense bone to 1, in a volume of interest around a joint.
 
     Parameters
@@ -36,7 +38,7 @@ def normalise_voi(image: NDArray[np.generic], inside: NDArray[np.bool_] | None =
     return normal
 
 
-def normalise_head(image: NDArray[np.generic]) -> NDArray[np.float32]:
+def normalise_head(image: NDArray[Any]) -> NDArray[np.float32]:
     """Map air to -1 and soft tissue to 0, in a volume that holds a head and air around it.
 
     Parameters
@@ -59,6 +61,6 @@ def normalise_head(image: NDArray[np.generic]) -> NDArray[np.float32]:
     return _scale(image, float(soft), float(2 * soft - air))
 
 
-def _scale(image: NDArray[np.generic], zero: float, one: float) -> NDArray[np.float32]:
+def _scale(image: NDArray[Any], zero: float, one: float) -> NDArray[np.float32]:
     unit = max(float(one) - float(zero), 1e-6)
     return np.clip((image.astype(np.float32) - np.float32(zero)) / np.float32(unit), AIR, METAL).astype(np.float32)

@@ -1,0 +1,149 @@
+"""From a volume to the masks of both joints."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import highdicom as hd
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from negvol_pacs.anatomy import Side
+from negvol_pacs.config import Pipeline
+from negvol_pacs.errors import JointError, SegmentationEmpty
+from negvol_pacs.quality import QualityFlag
+from negvol_pacs.segmentation import edges, grid
+from negvol_pacs.segmentation.bones import SUREST, Outline, outline, sigmoid
+from negvol_pacs.segmentation.calibration import AIR_HU, Calibration
+from negvol_pacs.segmentation.enhancement import enhance
+from negvol_pacs.segmentation.localization import locate, within_field
+from negvol_pacs.segmentation.masks import TB_RADIUS_MM, JointMasks, clip_to_joint, probability
+from negvol_pacs.segmentation.weights import Networks
+
+Progress = Callable[[str, float], None]
+
+_CONDYLE_MM3 = (500.0, 6000.0)
+_TEMPORAL_BONE_MM3 = (3000.0, 40000.0)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Both joints of a head.
+
+    Attributes
+    ----------
+    joints
+        Masks of each side, or why there are none; both sides always.
+    flags
+        What holds for the whole series.
+    """
+
+    joints: dict[Side, JointMasks | JointError]
+    flags: frozenset[QualityFlag]
+
+
+def segment(volume: hd.Volume, networks: Networks, options: Pipeline, progress: Progress | None = None) -> Segmentation:
+    """Find both joints and segment their bones.
+
+    Parameters
+    ----------
+    volume
+        Grey values, any orientation and spacing; not changed.
+    networks
+        Weights, on their device.
+    options
+        Threads and enhancement.
+    progress
+        Called with a sentence and the share done, 0 to 1.
+
+    Raises
+    ------
+    NoHead
+        If the volume shows no head. The failure of one joint is a value, not an exception.
+    """
+    report = progress or (lambda _sentence, _share: None)
+    with _settled(options.threads):
+        report("Looking for the joints", 0.0)
+        found = locate(volume, networks.localizer)
+        joints: dict[Side, JointMasks | JointError] = {}
+        for number, (side, centre) in enumerate(found.centres.items()):
+            report(f"Outlining the {side} joint", 0.2 + 0.4 * number)
+            joints[side] = (
+                centre
+                if isinstance(centre, JointError)
+                else _joint(
+                    volume, centre, side=side, networks=networks, options=options, calibration=found.calibration
+                )
+            )
+    report("Both joints outlined", 1.0)
+    flags = frozenset() if found.calibration.hounsfield else frozenset({QualityFlag.NOT_HOUNSFIELD})
+    return Segmentation(joints, flags)
+
+
+def _joint(
+    volume: hd.Volume,
+    centre: NDArray[np.float64],
+    *,
+    side: Side,
+    networks: Networks,
+    options: Pipeline,
+    calibration: Calibration,
+) -> JointMasks | JointError:
+    try:
+        seen = outline(volume, centre, side, networks.bones)
+        place = within_field(seen.centre, side, volume)
+        if isinstance(place, JointError):
+            return place
+        return _masks(volume, seen, side, options, calibration)
+    except SegmentationEmpty as error:
+        return error
+
+
+def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, calibration: Calibration) -> JointMasks:
+    """Masks on the canonical grid: snapped to the grey values' edges, enhanced, clipped."""
+    geometry = grid.canonical_grid(seen.centre)
+    image = calibration.hu(grid.resample(volume, geometry, order=3, fill=calibration.grey(AIR_HU)))
+    mc_odds, tb_odds = (grid.resample(bone, geometry, order=3, fill=-SUREST) for bone in (seen.mc, seen.tb))
+    mc, tb = (edges.signed_distance(odds, grid.SPACING_MM) for odds in (mc_odds, tb_odds))
+    mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
+    if options.tb_enhancement:
+        tb = enhance(image, sigmoid(tb_odds), tb, mc, grid.SPACING_MM)
+    mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, seen.centre)
+    inside = grid.inside_field(volume, geometry)
+    masks = JointMasks(
+        side=side,
+        mc=grid.on_grid(mc, geometry),
+        tb=grid.on_grid(tb, geometry),
+        centre=seen.centre,
+        inside=None if inside.all() else grid.on_grid(inside, geometry),
+    )
+    return replace(masks, flags=_doubts(masks))
+
+
+def _doubts(masks: JointMasks) -> frozenset[QualityFlag]:
+    flags = set()
+    for bone, (least, most) in ((masks.mc, _CONDYLE_MM3), (masks.tb, _TEMPORAL_BONE_MM3)):
+        if not least <= (bone.array > 0.5).sum() * bone.voxel_volume <= most:
+            flags.add(QualityFlag.SEGMENTATION_DOUBTFUL)
+    if masks.inside is not None:
+        near = grid.distance_from(masks.inside, masks.centre) <= TB_RADIUS_MM
+        if not masks.inside.array[near].all():
+            flags.add(QualityFlag.PART_OUTSIDE_FIELD)
+    return frozenset(flags)
+
+
+@contextmanager
+def _settled(threads: int) -> Iterator[None]:
+    """Run torch with so many threads (0: its own choice) and the same result every time."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
