@@ -39,13 +39,13 @@ def serve(
     elif only is Role.WORKER:
         from negvol_pacs.workflow.worker import run as work
 
-        raise typer.Exit(work(settings))
+        work(settings)
     else:
         from negvol_pacs.workflow.engine import migrate
         from negvol_pacs.workflow.supervise import negvol, supervise
 
         migrate(settings.node.state)
-        commands = {role: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
+        commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
         raise typer.Exit(supervise(commands))
 
 

@@ -42,10 +42,10 @@ class Notifier:
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
         self._thread.start()
 
-    def alive(self, study: str) -> None:
-        """Take note of a sign of life; returns at once."""
+    def alive(self, *studies: str) -> None:
+        """Take note of signs of life; returns at once."""
         with self._changed:
-            self._studies.add(study)
+            self._studies.update(studies)
             self._changed.notify()
 
     def close(self) -> None:
@@ -73,6 +73,6 @@ class Notifier:
         try:
             self._jobs.touch(study, self._quiet_s)
         except Exception:  # noqa: BLE001 - whatever ails the database, the study must not be forgotten
-            _log.exception("notifier.failed", study=study)
+            _log.exception("notifier-failed", study=study)
             return False
         return True

@@ -13,12 +13,13 @@ from pydicom import Dataset
 from negvol_pacs import __version__
 from negvol_pacs.config import Config, Pipeline
 from negvol_pacs.errors import SegmentationEmpty
-from negvol_pacs.joint.findings import Findings, Measurement
+from negvol_pacs.joint.findings import Findings
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.report.algorithm import Algorithm
 from negvol_pacs.report.page import draw_joints
 from negvol_pacs.report.seg import build_seg
 from negvol_pacs.report.sr import build_sr
+from negvol_pacs.report.table import findings_json
 from negvol_pacs.report.uids import result_uid
 from negvol_pacs.segmentation.pipeline import segment
 from negvol_pacs.segmentation.weights import Networks
@@ -126,7 +127,7 @@ def process_series(
             seg.save_as(new / "seg.dcm")
         sr.save_as(new / "sr.dcm")
         draw_joints(volume, findings, new / "joints.png", f"Series {series.series_instance_uid}")
-        (new / "measurements.json").write_text(json.dumps(as_numbers(findings), indent=2) + "\n", encoding="utf-8")
+        (new / "measurements.json").write_text(json.dumps(findings_json(findings), indent=2) + "\n", encoding="utf-8")
     tell("done", 1.0)
     return Result(
         folder / "seg.dcm" if seg is not None else None,
@@ -153,26 +154,3 @@ def _arriving(folder: Path) -> Iterator[Path]:
             durable.move(path, folder / path.name)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def as_numbers(findings: Findings) -> dict[str, object]:
-    """Turn findings into plain JSON; a missing value is null and has flags."""
-
-    def one(measurement: Measurement) -> dict[str, object]:
-        return {
-            "value": measurement.value,
-            "unit": measurement.quantity.unit,
-            "sd": measurement.sd,
-            "flags": sorted(measurement.flags),
-        }
-
-    numbers: dict[str, object] = {
-        side.value: {
-            "flags": sorted(joint.flags),
-            **{quantity.label: one(measurement) for quantity, measurement in joint.measurements.items()},
-        }
-        for side, joint in findings.joints.items()
-    }
-    numbers["symmetry"] = {q.label: one(m) for q, m in findings.symmetry.measurements.items()}
-    numbers["flags"] = sorted(findings.flags)
-    return numbers

@@ -5,6 +5,7 @@ from contextlib import closing
 import structlog
 
 from negvol_pacs.config import Config
+from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.storage.records import State
 from negvol_pacs.workflow import layout, process
@@ -21,6 +22,8 @@ def run(config: Config) -> None:
     ------
     AlreadyRunning
         If another receiver uses the same state folder.
+    NetworkError
+        If the address cannot be listened to.
     """
     stop = process.stop_event()
     state = config.node.state
@@ -28,13 +31,26 @@ def run(config: Config) -> None:
         migrate(state)
         with closing(layout.open_ledger(state)) as ledger, closing(Jobs(state)) as jobs:
             inbox = layout.open_inbox(config, ledger)
-            inbox.recover()
             with closing(Notifier(jobs, config.series.quiet_period_s)) as notifier:
+                listener = Listener(
+                    config,
+                    inbox,
+                    lambda arrival: notifier.alive(arrival.study_uid),
+                    lambda end: notifier.alive(*end.studies),
+                )
+                _listen(listener, config)
+                # What a former life could not pass on; dispatching a study twice changes nothing.
                 for generation in ledger.generations(states=[State.RECEIVING, State.COMPLETE]):
                     notifier.alive(generation.study_uid)
-                listener = Listener(config, inbox, lambda arrival: notifier.alive(arrival.study_uid))
-                listener.start()
-                _log.info("receiver.ready", host=config.node.host, port=config.node.port)
+                _log.info("receiver-ready")
                 stop.wait()
-                _log.info("receiver.stopping")
+                _log.info("receiver-stopping")
                 listener.stop()
+
+
+def _listen(listener: Listener, config: Config) -> None:
+    try:
+        listener.start()
+    except OSError as error:
+        node = config.node
+        raise NetworkError(f"cannot listen on {node.host} port {node.port}: {error.strerror}") from error

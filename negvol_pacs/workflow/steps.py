@@ -48,7 +48,7 @@ class Steps:
         quiet_s = self._config.series.quiet_period_s
         closed = self._ledger.complete_if_quiet(study, quiet_s)
         if closed is not None:
-            _log.info("study.complete", study=study, generation=closed.number, instances=closed.instances)
+            _log.info("study-complete", study=study, generation=closed.number, instances=closed.instances)
         complete = self._ledger.generations(study, states=[State.COMPLETE])
         still_open = self._ledger.generations(study, states=[State.RECEIVING])
         return [generation.number for generation in complete], max(quiet_s, 1.0) if still_open else None
@@ -57,7 +57,7 @@ class Steps:
         """Choose the series to measure and write down what the gate says about each one."""
         log = _log.bind(study=study, generation=generation)
         if self._superseded(study, generation):
-            log.info("study.superseded")
+            log.info("study-superseded")
             return False
         if not self._ledger.set_state(study, generation, State.PROCESSING, expected=[State.COMPLETE, State.PROCESSING]):
             return False
@@ -68,7 +68,7 @@ class Steps:
             self._refuse(study, generation, series, refusal)
             return False
         self._record_verdicts(study, generation, selection.refused, selection.series)
-        log.info("series.selected", series=selection.series.series_instance_uid, flags=sorted(selection.flags))
+        log.info("series-selected", series=selection.series.series_instance_uid, flags=sorted(selection.flags))
         return True
 
     def analyse(self, study: str, generation: int) -> list[tuple[str, str]]:
@@ -82,12 +82,12 @@ class Steps:
             self._refuse(study, generation, series, refusal)
             return []
         if self._state(study, generation) is not State.PROCESSING:
-            log.info("study.cancelled")
+            log.info("study-cancelled")
             return []
         destinations = [destination.name for destination in self._config.destinations]
         self._ledger.record_results(results, destinations)
         self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING])
-        log.info("study.done", seconds=round(time.monotonic() - started, 1))
+        log.info("study-done", seconds=round(time.monotonic() - started, 1))
         own = {result.sop_uid for result in results}
         return [
             (delivery.sop_uid, delivery.destination)
@@ -111,15 +111,15 @@ class Steps:
         except NetworkError as error:
             delay_s = None if isinstance(error, DeliveryRefused) else self._delay(delivery.attempts + 1)
             if delay_s is None:
-                log.error("delivery.needs_person", code=error.code, reason=str(error))
+                log.error("delivery-needs-person", code=error.code, reason=str(error))
                 self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, str(error))
             else:
-                log.warning("delivery.failed", code=error.code, reason=str(error), retry_in_s=delay_s)
+                log.warning("delivery-failed", code=error.code, reason=str(error), retry_in_s=delay_s)
                 next_try = time.time() + delay_s
                 self._ledger.record_attempt(result, destination, DeliveryState.FAILED, str(error), next_try)
             return delay_s
         self._ledger.record_attempt(result, destination, DeliveryState.SENT)
-        log.info("delivery.sent", attempts=delivery.attempts + 1)
+        log.info("delivery-sent", attempts=delivery.attempts + 1)
         return None
 
     def give_up(self, lost: Lost) -> None:
@@ -130,7 +130,7 @@ class Steps:
             waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED])
             if any((d.sop_uid, d.destination) == (result, destination) for d in waiting):
                 self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, lost.reason)
-                _log.error("delivery.needs_person", study=study, result=result, reason=lost.reason)
+                _log.error("delivery-needs-person", study=study, result=result, reason=lost.reason)
             return
         active = [State.RECEIVING, State.COMPLETE, State.PROCESSING]
         numbers = rest or [entry.number for entry in self._ledger.generations(study, states=active)]
@@ -138,7 +138,7 @@ class Steps:
             if self._ledger.set_state(
                 study, number, State.FAILED, code="internal", reason=lost.reason, expected=active
             ):
-                _log.error("study.needs_person", study=study, generation=number, reason=lost.reason)
+                _log.error("study-needs-person", study=study, generation=number, reason=lost.reason)
 
     def _results(self, study: str, generation: int, series: Sequence[Series]) -> list[Result]:
         """Make the results, or take them from a generation whose input was the same."""
@@ -150,7 +150,7 @@ class Steps:
             known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
             if known:
                 latest = known[-1].generation
-                _log.info("study.unchanged", study=study, generation=generation, same_as=latest)
+                _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
                 return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
             try:
                 return self._measure(study, generation, selection, fingerprint)
@@ -227,7 +227,7 @@ class Steps:
         self._ledger.set_state(
             study, generation, State.REFUSED, code=refusal.code, reason=str(refusal), expected=[State.PROCESSING]
         )
-        _log.warning("study.refused", study=study, generation=generation, code=refusal.code, reason=str(refusal))
+        _log.warning("study-refused", study=study, generation=generation, code=refusal.code, reason=str(refusal))
 
     def _record_verdicts(
         self, study: str, generation: int, refused: Mapping[str, SeriesRefused], measured: Series | None
@@ -260,7 +260,7 @@ class _Progress:
         if what == self._what and now < self._next:
             return
         if what != self._what:
-            _log.info("analysis.step", study=self._study, generation=self._generation, step=what)
+            _log.info("analysis-step", study=self._study, generation=self._generation, step=what)
         self._next, self._what = now + _PROGRESS_EVERY_S, what
         self._ledger.set_state(
             self._study,

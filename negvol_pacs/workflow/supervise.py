@@ -31,7 +31,7 @@ class _Child:
     def start(self) -> None:
         self.running = subprocess.Popen(self.command, env=process.environment(), stdin=subprocess.DEVNULL)
         self.started = time.monotonic()
-        _log.info("process.started", name=self.name, pid=self.running.pid)
+        _log.info("process-started", name=self.name, pid=self.running.pid)
 
     def ended(self) -> int | None:
         """Exit status, once, when the process has just ended; plans the restart."""
@@ -41,7 +41,7 @@ class _Child:
         healthy = now - self.started > _HEALTHY_S
         self.delay_s = _SHORTEST_S if healthy else self.delay_s
         self.running, self.start_at = None, now + self.delay_s
-        _log.error("process.ended", name=self.name, status=status, restart_in_s=self.delay_s)
+        _log.error("process-ended", name=self.name, status=status, restart_in_s=self.delay_s)
         self.delay_s = min(2 * self.delay_s, _LONGEST_S)
         return status
 
@@ -72,7 +72,7 @@ def supervise(commands: Mapping[str, Sequence[str]], grace_s: float = 60.0) -> i
             if child.running is None and not stop.is_set() and time.monotonic() >= child.start_at:
                 child.start()
         stop.wait(0.25)
-    _log.info("node.stopping")
+    _log.info("node-stopping")
     _drain(children, grace_s)
     return code
 

@@ -48,21 +48,19 @@ def run(config: Config) -> None:
         steps = Steps(config, ledger, layout.open_inbox(config, ledger), outbox, _load(config))
         engine = Engine(state, config.node.executor_id, steps, _end_if_unusable)
         engine.start()
-        _log.info("worker.ready", executor=config.node.executor_id)
+        _log.info("worker-ready", executor=config.node.executor_id)
         while not stop.wait(_HOUSEKEEPING_S):
             for lost in engine.lost():
                 steps.give_up(lost)
-        _log.info("worker.stopping")
+        _log.info("worker-stopping")
         engine.stop(_DRAIN_S)
     os._exit(Exit.OK)  # a step that is still computing would hold the process up
 
 
 def _load(config: Config) -> Networks:
-    if config.pipeline.threads:
-        torch.set_num_threads(config.pipeline.threads)
     device = resolve_device(config.pipeline)
     networks = load_networks(config.pipeline.models, str(device))
-    _log.info("worker.networks", device=str(device), version=networks.version, sha256=networks.sha256)
+    _log.info("worker-networks", device=str(device), version=networks.version, sha256=networks.sha256)
     return networks
 
 
@@ -70,7 +68,7 @@ def _wait_for_space(state: Path, least: int, stop: threading.Event) -> bool:
     """Wait until the disk has room: starting over and over would use up the attempts of the work."""
     state.mkdir(parents=True, exist_ok=True)
     while (free := shutil.disk_usage(state).free) < least:
-        _log.error("worker.disk_full", free=free, needed=least)
+        _log.error("worker-disk-full", free=free, needed=least)
         if stop.wait(_HOUSEKEEPING_S):
             return False
     return True
@@ -84,7 +82,7 @@ def _end_if_unusable(error: Exception) -> None:
         code = Exit.UNUSABLE
     else:
         return
-    _log.critical("worker.unusable", error=str(error), exit_code=int(code))
+    _log.critical("worker-unusable", error=str(error), exit_code=int(code))
     os._exit(code)
 
 
