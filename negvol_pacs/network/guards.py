@@ -28,7 +28,7 @@ _MAX_ASSOCIATE_RQ = 256 << 10
 """128 presentation contexts of 25 transfer syntaxes and every extended negotiation fit twice."""
 _MAX_OTHER = 1 << 10
 _INVALID_HEADER = b"\xff\0\0\0\0\0"
-_WAITING_FOR_REQUEST = "Sta2"
+_WAITING_FOR_REQUEST = ("Sta1", "Sta2")
 
 _log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         if self._in_body:
             self._in_body = False
             return self._read(nr_bytes)
-        waiting = self.assoc.dul.state_machine.current_state == _WAITING_FOR_REQUEST
+        waiting = self.assoc.dul.state_machine.current_state in _WAITING_FOR_REQUEST
         patience = self._limits.association_timeout_s if waiting else self._limits.network_timeout_s
         self._deadline = time.monotonic() + patience
         header = self._read(6)

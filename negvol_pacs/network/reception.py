@@ -147,6 +147,8 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
 
     def _complete(self) -> None:
         request = self.message.message_to_primitive()
+        if not request.is_valid_request:
+            raise _Violation("a request without what it must name")
         request.incoming = self._incoming
         self.msg_queue.put((self.message.context_id, request))
         self.message = self._incoming = None

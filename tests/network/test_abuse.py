@@ -1,0 +1,436 @@
+"""Hostile and broken peers: each gets its answer, is logged with a reason, and the node goes on."""
+
+import socket
+import struct
+import time
+from io import BytesIO
+
+import pytest
+from network_node import RunningNode, ct_slice
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context
+from pynetdicom.dsutils import decode, encode
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from structlog.testing import capture_logs
+
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+
+STUDY = "1.2.826.0.1.3680043.9.1"
+
+
+def association_request() -> bytes:
+    request = A_ASSOCIATE()
+    request.application_context_name = "1.2.840.10008.3.1.1.1"
+    request.calling_ae_title, request.called_ae_title = "TESTER", "NEGVOL"
+    context = build_context(CTImageStorage, ExplicitVRLittleEndian)
+    context.context_id = 1
+    request.presentation_context_definition_list = [context]
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received, implementation.implementation_class_uid = 16384, "1.2.3"
+    request.user_information = [length, implementation]
+    return A_ASSOCIATE_RQ(request).encode()
+
+
+def associated(node: RunningNode) -> socket.socket:
+    connection = node.connect()
+    connection.sendall(association_request())
+    assert read_pdu(connection)[0] == 0x02
+    return connection
+
+
+def read_pdu(connection: socket.socket) -> bytes:
+    """Read one PDU; empty when the connection was closed."""
+    try:
+        header = connection.recv(6, socket.MSG_WAITALL)
+        body = connection.recv(struct.unpack(">BxL", header)[1], socket.MSG_WAITALL) if len(header) == 6 else b""
+    except ConnectionError:
+        return b""
+    return header + body
+
+
+def fragment(data: bytes, *, command: bool, last: bool, context: int = 1) -> bytes:
+    value = bytes([context, command | last << 1]) + data
+    item = struct.pack(">L", len(value)) + value
+    return struct.pack(">BxL", 0x04, len(item)) + item
+
+
+def store_command(sop_uid: str = f"{STUDY}.2.1", sop_class: str = CTImageStorage) -> bytes:
+    values = {
+        (0x0000, 0x0002): sop_class.encode(),
+        (0x0000, 0x0100): struct.pack("<H", 0x0001),
+        (0x0000, 0x0110): struct.pack("<H", 1),
+        (0x0000, 0x0700): struct.pack("<H", 0),
+        (0x0000, 0x0800): struct.pack("<H", 0),
+        (0x0000, 0x1000): sop_uid.encode(),
+    }
+    padded = {tag: value + b"\0" * (len(value) % 2) for tag, value in values.items()}
+    body = b"".join(struct.pack("<HHL", *tag, len(value)) + value for tag, value in padded.items())
+    return fragment(struct.pack("<HHLL", 0, 0, 4, len(body)) + body, command=True, last=True)
+
+
+def raw_data_set(ds: Dataset) -> bytes:
+    return encode(ds, False, True)
+
+
+def send_raw(node: RunningNode, data: bytes, **command: str) -> tuple[int, str]:
+    """Send bytes as the data set of a C-STORE; return the status and the comment."""
+    with associated(node) as connection:
+        connection.sendall(store_command(**command) + fragment(data, command=False, last=True))
+        answer = read_pdu(connection)
+        assert answer[:1] == b"\x04"
+        response = decode(BytesIO(answer[12:]), True, True)
+        return response.Status, response.get("ErrorComment", "")
+
+
+def dropped(connection: socket.socket) -> bool:
+    """Tell whether the node aborts or closes."""
+    answer = read_pdu(connection)
+    return not answer or answer[0] == 0x07
+
+
+def leftovers(node: RunningNode) -> list[str]:
+    return [path.name for path in node.files if path.suffix in {".part", ".dcm"}]
+
+
+# --- who is let in (threat 14) ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("calling", "called", "expected"),
+    [("STRANGER", "NEGVOL", (1, 1, 3)), ("TESTER", "OTHER", (1, 1, 7)), ("tester", "NEGVOL", (1, 1, 3))],
+)
+def test_unknown_titles_are_rejected_with_the_reason(node, calling, called, expected):
+    ae = AE(calling)
+    ae.add_requested_context(CTImageStorage)
+    with capture_logs() as logs:
+        assoc = ae.associate(*node.address, ae_title=called)
+    assert assoc.is_rejected
+    answer = assoc.acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == expected
+    rejected = next(entry for entry in logs if entry["event"] == "association-rejected")
+    assert rejected["calling_ae"] == calling and rejected["reason"] and rejected["address"] == "127.0.0.1"
+    assert node.answers_echo()
+
+
+def test_more_associations_than_allowed_are_rejected_for_the_moment(tmp_path):
+    node = RunningNode(tmp_path, max_associations=2)
+    first, second = (node.associate((CTImageStorage,)) for _ in range(2))
+    third = node.associate((CTImageStorage,))
+    assert third.is_rejected
+    answer = third.acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    first.release()
+    node_free = node.answers_echo()
+    second.release()
+    assert node_free
+    node.close()
+
+
+# --- PDUs (threats 5, 6, 7) ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pdu_type", [0x01, 0x04, 0x05, 0x07])
+def test_a_pdu_that_declares_4_gib_is_not_read(node, pdu_type):
+    with capture_logs() as logs, node.connect() as connection:
+        connection.sendall(struct.pack(">BxL", pdu_type, 0xFFFFFFFF) + b"\0" * 1000)
+        assert dropped(connection)
+    node.wait_until_idle(1.5)
+    reason = next(entry["reason"] for entry in logs if entry["event"] == "connection-dropped")
+    assert "too long" in reason or "no association request" in reason
+    assert node.answers_echo()
+
+
+def test_a_data_pdu_longer_than_negotiated_is_not_read(node):
+    with associated(node) as connection:
+        connection.sendall(struct.pack(">BxL", 0x04, node.config.limits.max_pdu_bytes + 100))
+        assert dropped(connection)
+    assert node.answers_echo()
+
+
+def test_fragments_without_end_are_cut_off(tmp_path):
+    node = RunningNode(tmp_path, max_object_bytes=1 << 20)
+    with capture_logs() as logs, associated(node) as connection:
+        connection.sendall(store_command())
+        endless = fragment(b"\0" * 65536, command=False, last=False)
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                connection.sendall(endless)
+    node.wait_until_idle()
+    assert any("a message of more than 1048576 bytes" in str(entry) for entry in logs)
+    assert leftovers(node) == []
+    assert node.answers_echo()
+    node.close()
+
+
+def test_a_command_without_end_is_cut_off(node):
+    with associated(node) as connection:
+        endless = fragment(b"\0" * 65536, command=True, last=False)
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                connection.sendall(endless)
+    assert node.answers_echo()
+
+
+def test_requests_piled_up_without_waiting_are_cut_off(node, monkeypatch):
+    monkeypatch.setattr(node.listener, "_take", lambda *_: time.sleep(1))
+    piece = store_command() + fragment(raw_data_set(ct_slice()), command=False, last=True)
+    with associated(node) as connection, pytest.raises(ConnectionError):
+        for _ in range(200):
+            connection.sendall(piece)
+            time.sleep(0.01)
+    assert node.answers_echo()
+    node.wait_until_idle()
+    assert leftovers(node) == []
+
+
+def test_a_dripping_request_ends_at_its_deadline(tmp_path):
+    node = RunningNode(tmp_path, association_timeout_s=1)
+    request, start = association_request(), time.monotonic()
+    with node.connect() as connection:
+        with pytest.raises(ConnectionError):
+            for byte in request * 10:
+                connection.sendall(bytes([byte]))
+                time.sleep(0.1)
+        assert time.monotonic() - start < 3
+    assert node.answers_echo()
+    node.close()
+
+
+def test_a_dripping_data_pdu_ends_at_its_deadline(tmp_path):
+    node = RunningNode(tmp_path, network_timeout_s=1)
+    with associated(node) as connection:
+        start = time.monotonic()
+        connection.sendall(store_command() + struct.pack(">BxL", 0x04, 1000))
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                connection.sendall(b"\0")
+                time.sleep(0.1)
+        assert time.monotonic() - start < 4
+    node.wait_until_idle()
+    assert leftovers(node) == []
+    assert node.answers_echo()
+    node.close()
+
+
+def test_tiny_fragments_that_never_add_up_are_cut_off(tmp_path):
+    node = RunningNode(tmp_path, network_timeout_s=1)
+    with associated(node) as connection:
+        connection.sendall(store_command())
+        with pytest.raises(ConnectionError):
+            for _ in range(60):
+                connection.sendall(fragment(b"\0", command=False, last=False))
+                time.sleep(0.1)
+    assert node.answers_echo()
+    node.close()
+
+
+def test_silent_peers_hold_nobody_up_and_are_let_go(tmp_path):
+    node = RunningNode(tmp_path, association_timeout_s=1, max_associations=2)
+    silent = [node.connect() for _ in range(12)]
+    assert node.answers_echo(), "connections without a request are no associations"
+    node.wait_until_idle(5)
+    for connection in silent:
+        assert dropped(connection)
+        connection.close()
+    node.close()
+
+
+def test_connections_from_one_address_are_bounded(tmp_path):
+    node = RunningNode(tmp_path, association_timeout_s=1, max_associations=1)
+    with capture_logs() as logs:
+        connections = [node.connect() for _ in range(30)]
+        refused = [connection for connection in connections[17:] if dropped(connection)]
+    assert len(refused) == [entry["event"] for entry in logs].count("connection-refused") == 13
+    for connection in connections:
+        connection.close()
+    node.wait_until_idle()
+    assert node.answers_echo()
+    node.close()
+
+
+def test_an_idle_association_is_ended(tmp_path):
+    node = RunningNode(tmp_path, network_timeout_s=1)
+    with associated(node) as connection:
+        start = time.monotonic()
+        assert dropped(connection)
+        assert time.monotonic() - start < 4
+    node.close()
+
+
+# --- what is no DICOM ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"\0" * 64, b"\x01"],
+    ids=["http", "tls", "zeros", "one byte"],
+)
+def test_bytes_that_are_no_dicom_end_the_connection(node, data):
+    with capture_logs() as logs, node.connect() as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        assert dropped(connection)
+    node.wait_until_idle(1.5)
+    if len(data) > 1:
+        assert next(e["reason"] for e in logs if e["event"] == "connection-dropped") == "not a DICOM PDU"
+    assert node.answers_echo()
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        struct.pack(">BxL", 0x01, 68) + b"\xff" * 68,
+        struct.pack(">BxL", 0x04, 4) + b"\0\0\0\1",
+        struct.pack(">BxL", 0x05, 4) + b"\0" * 4,
+    ],
+    ids=["garbage request", "data before a request", "release before a request"],
+)
+def test_pdus_out_of_order_or_undecodable_end_the_connection(node, pdu):
+    with node.connect() as connection:
+        connection.sendall(pdu)
+        assert dropped(connection)
+    node.wait_until_idle(5)
+    assert node.answers_echo()
+
+
+@pytest.mark.parametrize(
+    "pdus",
+    [
+        struct.pack(">BxLLBB", 0x04, 6, 2, 1, 0) + b"",
+        struct.pack(">BxLLB", 0x04, 5, 1, 1),
+        fragment(b"\xff" * 32, command=True, last=True),
+        fragment(b"data without a command", command=False, last=False),
+        store_command() + store_command(),
+        store_command() + fragment(b"x", command=False, last=False, context=3),
+        fragment(store_command()[12:], command=True, last=True, context=99),
+        store_command(sop_class=EnhancedCTImageStorage),
+        store_command(sop_uid=" ") + fragment(b"x" * 8, command=False, last=True),
+        store_command(sop_uid="1." * 40 + "1") + fragment(b"x" * 8, command=False, last=True),
+    ],
+    ids=[
+        "data first", "empty fragment", "garbage command", "no command", "command in data", "context changes",
+        "unknown context", "class of another context", "no uid", "uid too long",
+    ],
+)  # fmt: skip
+def test_broken_messages_abort_the_association(node, pdus):
+    with capture_logs() as logs, associated(node) as connection:
+        connection.sendall(pdus)
+        assert dropped(connection)
+    node.wait_until_idle()
+    assert [entry["event"] for entry in logs].count("association-dropped") == 1
+    assert leftovers(node) == []
+    assert node.answers_echo()
+
+
+# --- objects (threats 1, 10, 16, 19, 20) --------------------------------------------------
+
+
+def test_a_truncated_object_is_refused(node):
+    data = raw_data_set(ct_slice())
+    for end in (len(data) - 1, len(data) - 5000, 400, 10):
+        status, comment = send_raw(node, data[:end])
+        assert status == 0xC000, comment
+        assert comment
+    assert leftovers(node) == [] and node.answers_echo()
+
+
+def test_an_object_cut_at_an_element_is_refused(node):
+    ds = ct_slice()
+    del ds.PixelData
+    assert send_raw(node, raw_data_set(ds)) == (0xC000, "no pixel data")
+
+
+def test_a_corrupt_pixel_length_is_refused(node):
+    data = raw_data_set(ct_slice())
+    at = data.index(b"\xe0\x7f\x10\x00OW\0\0") + 8
+    longer = data[:at] + struct.pack("<L", 64 * 64 * 2 + 2) + data[at + 4 :]
+    assert send_raw(node, longer) == (0xC000, "(7FE0,0010) runs 2 bytes past the end of what holds it")
+    shorter = data[:at] + struct.pack("<L", 100) + data[at + 4 : at + 104]
+    assert send_raw(node, shorter) == (0xC000, "pixel data of 100 bytes where the header says 8192")
+    assert leftovers(node) == [] and node.answers_echo()
+
+
+def test_an_object_other_than_the_request_says_is_refused(node):
+    data = raw_data_set(ct_slice())
+    status, comment = send_raw(node, data, sop_uid="1.2.3.4")
+    assert (status, comment) == (0xA900, "the data set's SOP Instance UID is not the request's")
+    ds = ct_slice()
+    ds.SOPClassUID = EnhancedCTImageStorage
+    status, comment = send_raw(node, raw_data_set(ds))
+    assert (status, comment) == (0xA900, "the data set's SOP Class UID is not the request's")
+    assert leftovers(node) == []
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"])
+def test_an_object_without_its_uids_is_refused(node, keyword):
+    ds = ct_slice()
+    delattr(ds, keyword)
+    status, comment = send_raw(node, raw_data_set(ds))
+    assert status == 0xC000 and comment.startswith("no S")
+
+
+@pytest.mark.parametrize("uid", ["../../../../tmp/x", "/etc/passwd", "..", "1.2.3/../../4", "1.2.3\n4", "."])
+def test_uids_that_are_paths_lead_nowhere(node, uid, tmp_path):
+    before = {path for path in tmp_path.rglob("*") if path.is_dir()}
+    assert send_raw(node, raw_data_set(ct_slice()), sop_uid=uid)[0] == 0xC000
+    good = raw_data_set(ct_slice())
+    for original in (f"{STUDY}.2\0", f"{STUDY}\0"):
+        bad = good.replace(original.encode(), uid.encode().ljust(len(original), b"\0")[: len(original)])
+        assert send_raw(node, bad)[0] == 0xC000
+    assert leftovers(node) == []
+    assert {path for path in tmp_path.rglob("*") if path.is_dir()} == before
+    assert node.answers_echo()
+
+
+def test_what_is_no_data_set_is_refused(node):
+    for data in (b"\x89PNG\r\n\x1a\n" * 100, b"\0" * 4096, b"MZ" * 2000, b"\xff" * 4096):
+        assert send_raw(node, data)[0] == 0xC000
+    assert node.answers_echo()
+
+
+@pytest.mark.parametrize("defined", [True, False])
+def test_deep_nesting_is_refused(node, defined):
+    inner = b""
+    for _ in range(5000 if not defined else 300):
+        if defined:
+            item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+            inner = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, len(item)) + item
+        else:
+            inner += struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+            inner += struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    assert send_raw(node, inner) == (0xC000, "nested more than 64 deep")
+    assert node.answers_echo()
+
+
+def test_a_full_disk_is_told_and_recovers_by_itself(node):
+    assoc = node.associate((CTImageStorage, ExplicitVRLittleEndian))
+    free, node.inbox._min_free_bytes = node.inbox._min_free_bytes, 1 << 62
+    answer = assoc.send_c_store(ct_slice())
+    assert answer.Status == 0xA700
+    refused = node.associate((CTImageStorage, ExplicitVRLittleEndian))
+    primitive = refused.acceptor.primitive
+    assert (primitive.result, primitive.result_source, primitive.diagnostic) == (2, 3, 1)
+    assert node.answers_echo()
+    assert leftovers(node) == []
+    node.inbox._min_free_bytes = free
+    assert assoc.send_c_store(ct_slice()).Status == 0x0000
+    assoc.release()
+
+
+def test_a_sender_that_dies_in_the_middle_leaves_nothing(node):
+    with associated(node) as connection:
+        connection.sendall(store_command() + fragment(b"\x08\0\x05\0CS", command=False, last=False))
+        time.sleep(0.2)
+        assert len(leftovers(node)) == 1
+    node.wait_until_idle()
+    assert leftovers(node) == []
+    assert node.answers_echo()
+
+
+def test_implicit_data_under_an_explicit_syntax_is_refused(node):
+    ds = ct_slice()
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    status, comment = send_raw(node, encode(ds, True, True))
+    assert status == 0xC000 and "no value representation" in comment
