@@ -1,6 +1,6 @@
 """Header and caption of the picture: names, numbers, flags, notice."""
 
-from textwrap import fill
+from textwrap import fill, shorten
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ _ROWS = (0.86, 0.66, 0.51)
 
 def draw_header(figure: Figure, title: str, headings: list[tuple[float, float, str]]) -> None:
     """Write the title, the notice, the legend and the columns' headings."""
-    figure.text(0.035, 0.975, title, color=INK, size=16, weight="bold", va="center")
+    figure.text(0.035, 0.975, shorten(title, 90, placeholder=" ..."), color=INK, size=16, weight="bold", va="center")
     figure.text(0.992, 0.975, NOTICE.upper(), color=WARNING, size=11, weight="bold", ha="right", va="center")
     for x, y, text in headings:
         figure.text(x, y, text, color=DIM, size=11, ha="center", va="bottom")

@@ -172,7 +172,7 @@ def quality() -> CodedConcept:
 
 def quality_of(value: Quantity) -> CodedConcept:
     """Question that a flag of one quantity answers."""
-    return CodedConcept(f"QUALITY_{value.name}", SCHEME, f"Quality of {value.label}")
+    return CodedConcept(f"QUAL_{value.name}", SCHEME, f"Quality of {value.label}")
 
 
 def intended_use() -> CodedConcept:

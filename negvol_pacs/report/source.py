@@ -46,7 +46,9 @@ def identity(series: Series) -> Dataset:
     Dataset
         Copy of the first header without its frames. Missing Type 2 attributes of Patient
         and General Study (PS3.3 C.7.1.1, C.7.2.1) are empty, and so is a date, time or sex
-        that the Standard does not allow.
+        that the Standard does not allow. The patient's name is empty too, since highdicom
+        writes an unusual one into its warnings; :func:`negvol_pacs.report.stamp.stamp`
+        gives it to the result.
     """
     copy = Dataset()
     for element in series.first:
@@ -56,6 +58,7 @@ def identity(series: Series) -> Dataset:
         tag = tag_for_keyword(keyword)
         if tag is not None and (tag not in copy or not _allowed(vr, keyword, copy[tag].value)):
             copy[tag] = DataElement(tag, vr, "")
+    copy.PatientName = ""
     return copy
 
 

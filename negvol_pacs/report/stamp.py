@@ -1,5 +1,6 @@
 """What highdicom fills with the clock or refuses to take, set from the arguments."""
 
+from copy import deepcopy
 from datetime import datetime
 
 from pydicom import Dataset
@@ -9,7 +10,7 @@ from negvol_pacs.series.series import Series
 
 
 def stamp(result: Dataset, series: Series, now: datetime) -> None:
-    """Set the result's dates and times to ``now`` and its character set to the input's.
+    """Give the result its dates and times, and the patient's name and character set.
 
     Parameters
     ----------
@@ -28,3 +29,5 @@ def stamp(result: Dataset, series: Series, now: datetime) -> None:
             equipment.ContributionDateTime = DT(now)
     if "SpecificCharacterSet" in series.first:
         result.SpecificCharacterSet = series.first.SpecificCharacterSet
+    if "PatientName" in series.first:
+        result["PatientName"] = deepcopy(series.first["PatientName"])

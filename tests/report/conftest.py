@@ -1,5 +1,9 @@
 """Two synthetic joints on source grids of any orientation."""
 
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -215,3 +219,35 @@ def algorithm() -> Algorithm:
 def now() -> datetime:
     """A fixed moment."""
     return NOW
+
+
+_PRIVATE = re.compile(
+    r"Warning - Unrecognized defined term <99NEGVOL> for value 1 of attribute <Coding Scheme Designator>"
+)
+
+
+@pytest.fixture
+def validate():
+    """Run dciodvfy on a file; what it says beside the lines on the private coding scheme."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
+
+    def run(path: Path) -> list[str]:
+        done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        lines = (done.stdout + done.stderr).splitlines()
+        return [line for line in lines if line.strip() and not _PRIVATE.fullmatch(line.strip())]
+
+    return run
+
+
+@pytest.fixture
+def dcmqi():
+    """Run a program of the PyPI package dcmqi."""
+
+    def run(program: str, *arguments: str | Path) -> None:
+        done = subprocess.run(
+            [Path(sys.executable).parent / program, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
