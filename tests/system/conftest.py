@@ -1,0 +1,145 @@
+"""Real peers on loopback, in a network namespace of their own.
+
+Orthanc 1.10 and dcmtk's servers listen on every address, so the whole test process moves into
+a namespace that has nothing but loopback before it starts one, and leaves it afterwards.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from dicomweb_client import DICOMwebClient
+
+_CLONE_NEWNET = 0x40000000
+_PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+def need(*tools: str) -> None:
+    """Skip the test where a real peer is not installed."""
+    absent = [tool for tool in tools if not shutil.which(tool)]
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)} (see deploy/test.sh)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loopback_only() -> Iterator[None]:
+    """Give this module's peers a network of their own; set NEGVOL_OPEN_PEERS=1 where that is forbidden."""
+    if os.environ.get("NEGVOL_OPEN_PEERS"):
+        yield
+        return
+    need("ip")
+    libc = ctypes.CDLL(None, use_errno=True)
+    outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(_CLONE_NEWNET):
+            reason = os.strerror(ctypes.get_errno())
+            pytest.skip(f"no network namespace ({reason}): run as root, or set NEGVOL_OPEN_PEERS=1 in a container")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+        libc.setns(outside, _CLONE_NEWNET)
+    finally:
+        os.close(outside)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(true: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until something is true; fail with its name."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {seconds:g} s")
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(command: list[str], log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block ends; stop it by its own process id."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, **options)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc that stands for the PACS."""
+
+    ae_title: str
+    port: int
+    http_port: int
+    node_port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def dicomweb(self) -> DICOMwebClient:
+        session = requests.Session()
+        session.trust_env = False  # no proxy of this machine
+        return DICOMwebClient(f"{self.url}/dicom-web", session=session)
+
+
+@pytest.fixture(scope="module")
+def orthanc(loopback_only: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """Orthanc with DICOMweb, which knows the node as NEGVOL on ``node_port``."""
+    need("Orthanc")
+    if not (_PLUGINS / "libOrthancDicomWeb.so").exists():
+        pytest.skip("orthanc-dicomweb is not installed (see deploy/test.sh)")
+    folder = tmp_path_factory.mktemp("orthanc")
+    pacs = Orthanc("ORTHANC", free_port(), free_port(), free_port(), folder / "orthanc.log")
+    settings = {
+        "Name": "PACS of the tests",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "HttpPort": pacs.http_port,
+        "DicomAet": pacs.ae_title,
+        "DicomPort": pacs.port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "UnknownSopClassAccepted": True,
+        "MaximumPduLength": 131072,
+        "DicomModalities": {"negvol": {"AET": "NEGVOL", "Host": "127.0.0.1", "Port": pacs.node_port}},
+        "Plugins": [str(_PLUGINS / "libOrthancDicomWeb.so"), str(_PLUGINS / "libOrthancGdcm.so")],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    environment = os.environ | {"TCP_NODELAY": "1"}  # else dcmtk's servers wait 45 ms an instance
+    with running(["Orthanc", str(folder / "orthanc.json")], pacs.log, env=environment):
+        wait_for(lambda: _answers(f"{pacs.url}/system"), 30, "Orthanc starts")
+        yield pacs
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
