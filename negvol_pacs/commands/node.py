@@ -24,6 +24,7 @@ def serve(
     only: Annotated[Role | None, typer.Option(help="Run one process instead of supervising both.")] = None,
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C: receive, measure, send results back."""
+    from negvol_pacs import log
     from negvol_pacs.workflow import process
 
     process.die_with_parent()
@@ -31,7 +32,7 @@ def serve(
         settings = config.load(config_file)
     except ConfigError as error:
         fail(str(error), Exit.CONFIG)
-    process.configure_log(settings.log, only or "supervisor")
+    log.configure(settings.log)
     if only is Role.RECEIVER:
         from negvol_pacs.workflow.receiver import run as receive
 

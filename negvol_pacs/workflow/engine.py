@@ -13,6 +13,7 @@ return only strings and numbers. A delivery waits as a delayed row, not as a sle
 it holds no thread and no place in the queue, and a restart does not count against it.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -182,6 +183,8 @@ class Engine:
             "enable_otlp": False,
         }
         DBOS(config=config)
+        dbos_log = logging.getLogger("dbos")
+        dbos_log.handlers, dbos_log.propagate = [], True  # into the node's log, in its format
         for name, function in (("dispatch", self._dispatch), ("study", self._study), ("delivery", self._delivery)):
             DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(_plain(function))
 

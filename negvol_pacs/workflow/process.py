@@ -1,21 +1,16 @@
-"""What every long-lived process of the node does with signals, its parent, its lock and its log."""
+"""What every long-lived process of the node does with signals, its parent and its lock."""
 
 import ctypes
 import fcntl
-import logging
 import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
-import structlog
-
-from negvol_pacs.config import Log
 from negvol_pacs.errors import AlreadyRunning
 
 _PARENT = "NEGVOL_PARENT_PID"
@@ -84,46 +79,3 @@ def exclusive(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise AlreadyRunning(f"another process holds {path}; stop it first") from error
         yield
-
-
-def configure_log(log: Log, process: str) -> None:
-    """Write structured lines to standard error: time, level, process, event, UIDs and codes.
-
-    Warnings of pydicom quote values of attributes, names of patients among them: they are not shown.
-    """
-    warnings.simplefilter("ignore")
-
-    def name_process(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-        return {"process": process, **event}
-
-    shared: list[structlog.types.Processor] = [
-        name_process,
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: structlog.types.Processor
-    if log.format == "json":
-        shared.append(structlog.processors.dict_tracebacks)
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    level = getattr(logging, log.level.upper())
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
-    for name in ("pydicom", "pynetdicom", "highdicom"):
-        logging.getLogger(name).setLevel(logging.ERROR)

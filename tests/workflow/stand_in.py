@@ -46,7 +46,7 @@ def segment(volume, networks, options, progress):
     middle = np.asarray(volume.map_indices_to_reference(np.array([np.array(volume.spatial_shape) / 2])))[0]
     joints = {}
     for side, x in ((Side.RIGHT, -8.0), (Side.LEFT, 8.0)):
-        centre = middle + [x, 0, 0]
+        centre = middle + np.array([x, 0, 0])
         joints[side] = JointMasks(side, ball(centre, -1, 4), ball(centre, 5, 7), centre)
     say("end")
     return Segmentation(joints, frozenset())
