@@ -98,8 +98,8 @@ def _filled_slices(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _renumber(first: int, labels: NDArray[np.uint8]) -> LabelBox:
-    counts = np.bincount(labels.ravel(), minlength=len(ORDER) + 1)[1:]
-    present = counts > 0
+    # Slice by slice, since bincount widens its argument to eight bytes a voxel.
+    present = np.sum([np.bincount(frame.ravel(), minlength=len(ORDER) + 1) for frame in labels], axis=0)[1:] > 0
     table = np.zeros(len(ORDER) + 1, dtype=np.uint8)
     table[1:][present] = np.arange(1, present.sum() + 1)
     segments = tuple(key for key, found in zip(ORDER, present, strict=True) if found)

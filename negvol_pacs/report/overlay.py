@@ -23,7 +23,7 @@ _SPACES = {
     Quantity.SJS: (Landmark.CONDYLE_TOP, Landmark.ROOF),
     Quantity.PJS: (Landmark.CONDYLE_POSTERIOR, Landmark.FOSSA_POSTERIOR),
 }
-_LABEL_MM = 9.0
+_LABEL_MM = 11.0
 
 
 def draw_surface(  # noqa: PLR0917

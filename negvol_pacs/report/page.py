@@ -114,7 +114,10 @@ def _window(volume: hd.Volume, centre: NDArray[np.float64], flags: frozenset[Qua
     if QualityFlag.NOT_HOUNSFIELD not in flags:
         return _BONE_WINDOW
     image = np.stack([reslice(volume, plane, centre, _SIZE_MM, 104) for plane in (AXIAL, CORONAL, SAGITTAL)])
-    low, high = np.percentile(image, (2, 99.5))
+    known = image[np.isfinite(image)]
+    if not known.size:
+        return _BONE_WINDOW
+    low, high = np.percentile(known, (2, 99.5))
     return float(low), float(max(high, low + 1))
 
 

@@ -10,8 +10,6 @@ from scipy.ndimage import map_coordinates
 
 from negvol_pacs.joint.mesh import Mesh
 
-_AIR = -1000
-
 
 @dataclass(frozen=True)
 class Plane:
@@ -54,7 +52,7 @@ SAGITTAL = Plane("Sagittal", (0, 1, 0), (0, 0, 1), "APSI")
 def reslice(
     volume: hd.Volume, plane: Plane, centre: NDArray[np.float64], size_mm: float, pixels: int
 ) -> NDArray[np.float32]:
-    """Image of a plane, interpolated linearly; air outside the volume.
+    """Image of a plane, interpolated linearly; NaN outside the volume.
 
     Parameters
     ----------
@@ -70,7 +68,7 @@ def reslice(
     inverse = np.linalg.inv(volume.affine)
     index = plane.points(centre, size_mm, pixels) @ inverse[:3, :3].T + inverse[:3, 3]
     image: NDArray[np.float32] = map_coordinates(
-        volume.array, np.moveaxis(index, -1, 0), order=1, output=np.float32, cval=_AIR
+        volume.array, np.moveaxis(index, -1, 0), order=1, output=np.float32, cval=np.nan
     )
     return image
 

@@ -17,7 +17,7 @@ from pydicom.valuerep import DA, TM, format_number_as_ds
 
 from negvol_pacs.series.series import Series
 
-_TOLERANCE_MM = 0.05
+_TOLERANCE_MM = 0.1
 _FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 _OWN = ("SOPClassUID", "SOPInstanceUID", "ImagePositionPatient")
 _TYPE_2 = {

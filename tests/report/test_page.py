@@ -61,6 +61,13 @@ def test_planes_follow_the_radiological_convention(markers, flip):
         assert plane.letters[0] in "RA"
 
 
+def test_outside_of_the_volume_is_not_a_number(markers):
+    affine = np.array([[0, 0, 0.5, -20], [0, 0.5, 0, -20], [0.5, 0, 0, -20], [0, 0, 0, 1]])
+    image = reslice(markers(affine), CORONAL, np.array([15.0, 0, 0]), 40, 100)
+    assert np.isnan(image[:, 63:]).all()
+    assert np.isfinite(image[10:90, :60]).all()
+
+
 def test_outline_of_a_ball_is_a_circle(joints):
     for side in Side:
         mesh, centre = joints[side][1].mc, CENTRES[side]

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import GRIDS
 from pydicom import Dataset, dcmread
+from pydicom.uid import LegacyConvertedEnhancedCTImageStorage, XRay3DCraniofacialImageStorage
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import JointNotFound, SegmentationEmpty
@@ -87,6 +88,17 @@ def test_segments_lie_where_the_structures_are(make_case, algorithm, now, tmp_pa
         assert np.linalg.norm(found[key] - expected) < 0.5, key
     for structure in Structure:
         assert found[Side.RIGHT, structure][0] < 0 < found[Side.LEFT, structure][0]
+
+
+@pytest.mark.parametrize("sop_class", [LegacyConvertedEnhancedCTImageStorage, XRay3DCraniofacialImageStorage])
+def test_other_multi_frame_classes(make_case, algorithm, now, tmp_path, validate, sop_class):
+    case = make_case("oblique", enhanced=True)
+    case.series.first.SOPClassUID = sop_class
+    seg = build(case, algorithm, now)
+    seg.save_as(tmp_path / "seg.dcm")
+    assert validate(tmp_path / "seg.dcm") == ["Segmentation"]
+    assert seg.SourceImageSequence[0].ReferencedSOPClassUID == sop_class
+    assert centroids(tmp_path / "seg.dcm")[Side.RIGHT, Structure.MC][0] < 0
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["single-frame", "enhanced"])
