@@ -9,8 +9,10 @@ import sys
 
 import typer
 
+from negvol_pacs import log
 from negvol_pacs.commands import node, offline, queue
 from negvol_pacs.commands.console import complain, exit_code
+from negvol_pacs.config import Log
 from negvol_pacs.errors import NegvolError
 
 app = typer.Typer(
@@ -31,8 +33,9 @@ app.command()(node.version)
 
 def main() -> None:
     """Run ``negvol``; an error that the package raises on purpose is one sentence, no traceback."""
+    log.configure(Log(level="error"))  # `serve` does it again, by its configuration
     try:
         app()
     except NegvolError as error:
-        complain(str(error))
+        complain(" ".join([str(error), *getattr(error, "__notes__", ())]))
         sys.exit(exit_code(error))

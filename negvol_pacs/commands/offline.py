@@ -58,6 +58,6 @@ def demo(
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-demo"),
 ) -> None:
     """Run the whole way on this machine: a head CT goes in by C-STORE, SEG and SR come back to a PACS."""
-    from negvol_pacs.demo import run
+    from negvol_pacs.workflow.demo import run
 
     raise typer.Exit(run(dicom, output, out))

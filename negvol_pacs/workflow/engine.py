@@ -80,11 +80,19 @@ def database_url(state: Path) -> str:
     return f"sqlite:///{(state / 'workflow.db').absolute()}"
 
 
+def _join_log() -> None:
+    """Let the engine's warnings come out in the node's log, in its format."""
+    log = logging.getLogger("dbos")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.WARNING)
+
+
 def migrate(state: Path) -> None:
     """Create the engine's database or bring it up to date; before any process uses it."""
     state.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(state / "workflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+    _join_log()
     DBOS.migrate(database_url(state))
 
 
@@ -119,6 +127,7 @@ class Jobs:
     """
 
     def __init__(self, state: Path) -> None:
+        _join_log()
         self._client = DBOSClient(system_database_url=database_url(state), application_name=APPLICATION)
         self._debouncer = DebouncerClient(self._client, _options("dispatch", None, None))
 
@@ -183,8 +192,7 @@ class Engine:
             "enable_otlp": False,
         }
         DBOS(config=config)
-        dbos_log = logging.getLogger("dbos")
-        dbos_log.handlers, dbos_log.propagate = [], True  # into the node's log, in its format
+        _join_log()
         for name, function in (("dispatch", self._dispatch), ("study", self._study), ("delivery", self._delivery)):
             DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(_plain(function))
 

@@ -108,12 +108,12 @@ def process_series(
     """
     tell = progress or (lambda _what, _fraction: None)
     series = selection.series
-    tell("reading", 0.0)
+    tell("Reading the images", 0.0)
     volume = read_volume(series)
     segmentation = segment(volume, networks, config.pipeline, lambda what, part: tell(what, 0.05 + 0.65 * part))
-    tell("measuring", 0.70)
+    tell("Measuring the joints", 0.70)
     findings = measure(segmentation.joints, selection.flags | segmentation.flags)
-    tell("writing", 0.85)
+    tell("Writing the results", 0.85)
     made_by = algorithm(networks, config.pipeline)
     try:
         seg = build_seg(series, volume, segmentation.joints, findings, made_by, now, former)
@@ -121,14 +121,14 @@ def process_series(
         seg = None
     sr = build_sr(series, findings, seg, made_by, now, former)
 
-    tell("drawing", 0.90)
+    tell("Drawing the joints", 0.90)
     with _arriving(folder) as new:
         if seg is not None:
             seg.save_as(new / "seg.dcm")
         sr.save_as(new / "sr.dcm")
         draw_joints(volume, findings, new / "joints.png", f"Series {series.series_instance_uid}")
         (new / "measurements.json").write_text(json.dumps(findings_json(findings), indent=2) + "\n", encoding="utf-8")
-    tell("done", 1.0)
+    tell("Done", 1.0)
     return Result(
         folder / "seg.dcm" if seg is not None else None,
         folder / "sr.dcm",
