@@ -125,7 +125,10 @@ def orthanc(loopback_only: None, tmp_path_factory: pytest.TempPathFactory) -> It
         "DicomAlwaysAllowStore": False,
         "UnknownSopClassAccepted": True,
         "MaximumPduLength": 131072,
-        "DicomModalities": {"negvol": {"AET": "NEGVOL", "Host": "127.0.0.1", "Port": pacs.node_port}},
+        "DicomModalities": {
+            "negvol": {"AET": "NEGVOL", "Host": "127.0.0.1", "Port": pacs.node_port},
+            "scanner": {"AET": "STORESCU", "Host": "127.0.0.1", "Port": 104},
+        },
         "Plugins": [str(_PLUGINS / "libOrthancDicomWeb.so"), str(_PLUGINS / "libOrthancGdcm.so")],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }

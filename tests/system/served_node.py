@@ -1,0 +1,90 @@
+"""``negvol serve`` as a process of its own, and real tools that send to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conftest import Orthanc, free_port, need, running, wait_for
+
+NEGVOL = [sys.executable, "-m", "negvol_pacs"]
+CONFIG = """
+[node]
+port = {port}
+state = "{state}"
+[[peers]]
+ae_title = "STORESCU"
+networks = ["127.0.0.0/8"]
+[[peers]]
+ae_title = "ORTHANC"
+networks = ["127.0.0.0/8"]
+[[destinations]]
+name = "pacs"
+ae_title = "{pacs.ae_title}"
+host = "127.0.0.1"
+port = {pacs.port}
+[limits]
+min_free_bytes = 0
+[series]
+quiet_period_s = 2.0
+measure_coarse = {coarse}
+[delivery]
+first_retry_s = 1.0
+[log]
+format = "json"
+"""
+
+
+@dataclass(frozen=True)
+class ServedNode:
+    """A node that is running."""
+
+    config: Path
+    log: Path
+    port: int
+
+    def cli(self, *arguments: str) -> str:
+        """Run ``negvol`` on this node's configuration; return what it prints."""
+        environment = os.environ | {"NEGVOL_CONFIG": str(self.config), "COLUMNS": "400"}
+        done = subprocess.run([*NEGVOL, *arguments], capture_output=True, text=True, env=environment, check=True)
+        return done.stdout
+
+    def logged(self, *events: str) -> list[dict[str, object]]:
+        """Lines of the log that tell of these events."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") in events]
+
+    def send(self, folder: Path) -> None:
+        """Send all files of a folder with dcmtk's storescu, from AE title STORESCU."""
+        storescu(folder, "NEGVOL", self.port)
+
+
+def storescu(folder: Path, called: str, port: int) -> None:
+    need("storescu")
+    command = ["storescu", "-R", "-aet", "STORESCU", "-aec", called, "127.0.0.1", str(port), "+sd", str(folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"TCP_NODELAY": "1"}, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def serve(folder: Path, pacs: Orthanc, *, port: int | None = None, coarse: bool = False) -> Iterator[ServedNode]:
+    """Run a node whose results go to the PACS; stop it with SIGTERM."""
+    folder.mkdir(parents=True, exist_ok=True)
+    node = ServedNode(folder / "config.toml", folder / "node.log", port or free_port())
+    text = CONFIG.format(port=node.port, state=folder / "state", pacs=pacs, coarse=str(coarse).lower())
+    node.config.write_text(text, encoding="utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
+    with running([*NEGVOL, "serve", "--config", str(node.config)], node.log, env=environment) as process:
+        for ready in ("receiver-ready", "worker-ready"):
+            wait_for(lambda: node.logged(ready) or process.poll() is not None, 90, ready)  # noqa: B023 - used at once
+        assert process.poll() is None, node.log.read_text()
+        yield node
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
