@@ -27,7 +27,7 @@ from negvol_pacs.joint.rays import Rays
 
 STEPS = 4
 NORMAL_ROUNDS = 12  # about 1 mm at a 0.4 mm mesh
-PRESSURE = 0.6  # p, 1/mm: a fissure of width a is entered by p a² / 8
+PRESSURE = 1.2  # p, 1/mm: a fissure of width a is entered by p a² / 8
 NEAR_MM, FAR_MM = 6.0, 9.0  # bone nearer than the first confines, farther than the second does not
 MARGIN_MM = 2.5  # so far below the opening the condyle is still inflated: the membrane's free border
 FADE_MM = 7.0  # so far below the opening nothing moves

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from negvol_pacs.joint.rays import Rays
 
-STEP_MM = 0.2
+STEP_MM = 0.1
 REACH_MM = 24.0
 RISE_MM = 0.7  # bone that rises by less behind its lowest point has no rim there
 BELOW_MM = 14.0  # rays start this far below the middle of the condyle, under every rim
-CREST_MM = 1.0  # half of the stretch to which a parabola is fitted at a crest
+CREST_MM = 1.0  # a crest's neighbourhood reaches no farther
+LEVEL_MM = 0.15
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def walk_to_rim(profile: Profile, start: float, direction: int, rise_mm: float =
     Returns
     -------
     tuple or None
-        Position and height of the rim's lowest point, mm, on a parabola fitted to the crest;
+        Position and height of the rim's lowest point, mm, on a cubic fitted to the crest;
         None when the bone only descends.
     """
     order = np.flatnonzero((profile.position - start) * direction >= 0)[::direction]
@@ -84,16 +85,24 @@ def walk_to_rim(profile: Profile, start: float, direction: int, rise_mm: float =
 
 
 def refine_crest(profile: Profile, index: int) -> tuple[float, float]:
-    """Return position and height of a lowest (or highest) point between samples, mm."""
-    reach = round(CREST_MM / STEP_MM)
-    window = slice(max(index - reach, 0), index + reach + 1)
-    x, y = profile.position[window] - profile.position[index], profile.height[window]
-    sample = float(profile.position[index]), float(profile.height[index])
-    # Beyond a bone's edge the profile jumps: a parabola is fitted only where it is smooth.
-    if len(x) < 2 * reach + 1 or not np.isfinite(y).all() or np.abs(np.diff(y)).max() > 2 * STEP_MM:
-        return sample
-    a, b, c = np.polyfit(x, y, 2)
-    if abs(a) < 1e-3 or abs(b / (2 * a)) > CREST_MM:
-        return sample
-    offset = -b / (2 * a)
-    return sample[0] + float(offset), float(c + offset * b / 2)
+    """Return position and height of a lowest (or highest) point between samples, mm.
+
+    A cubic is fitted to the neighbourhood that is level within ``LEVEL_MM``: beside a steep
+    wall that is a short stretch, on a broad crest a long one.
+    """
+    position, height = float(profile.position[index]), float(profile.height[index])
+    level = np.abs(profile.height - height) <= LEVEL_MM
+    far = np.abs(profile.position - position) > CREST_MM
+    first = int(np.flatnonzero(~level[:index] | far[:index])[-1]) + 1
+    last = index + 1 + int(np.flatnonzero(~level[index + 1 :] | far[index + 1 :])[0])
+    x, y = profile.position[first:last] - position, profile.height[first:last]
+    if len(x) < 5:
+        return position, height
+    d, c, b, a = np.polyfit(x, y, 3)
+    root = c * c - 3 * b * d  # of the slope b + 2 c x + 3 d x²
+    if root < 0 or abs(c) < 1e-3:
+        return position, height
+    offset = -b / (c + np.copysign(np.sqrt(root), c))  # the extreme of the same kind as the parabola's
+    if not x[0] <= offset <= x[-1]:
+        return position, height
+    return position + float(offset), float(a + offset * (b + offset * (c + offset * d)))

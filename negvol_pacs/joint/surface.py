@@ -49,7 +49,7 @@ def build_surfaces(masks: JointMasks) -> JointSurfaces:
     """
     mc = _pieces(masks.mc, "condyle", CRUMB_MM3)
     label = _nearest_piece(mc, masks.mc, masks.centre)
-    condyle = np.where(mc == label, _smoothed(masks.mc), 0)
+    condyle = np.where((mc == label) | (masks.mc.array < 0.5), _smoothed(masks.mc), 0)
     tb = _pieces(masks.tb, "temporal bone", CRUMB_MM3)
     bone = np.where((tb > 0) | (masks.tb.array < 0.5), _smoothed(masks.tb), 0)
     return JointSurfaces(_closed_surface(condyle, masks.mc.affine), _closed_surface(bone, masks.tb.affine))
