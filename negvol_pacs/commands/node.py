@@ -1,5 +1,6 @@
 """``serve``, ``echo``, ``check-config`` and ``version``."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ def serve(
     from negvol_pacs.workflow import process
 
     process.die_with_parent()
+    os.umask(0o077)  # images and reports are for the service alone
     try:
         settings = config.load(config_file)
     except ConfigError as error:

@@ -1,5 +1,6 @@
 """``negvol queue``: what became of every study, and the few things a person can do about it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from negvol_pacs import config
 from negvol_pacs.commands.console import DEFAULT_CONFIG, ConfigFile, fail, out
@@ -16,7 +16,7 @@ from negvol_pacs.storage.records import Delivery, DeliveryState, Generation, Sta
 from negvol_pacs.workflow import layout
 from negvol_pacs.workflow.process import Exit
 
-app = typer.Typer(help="Show, retry or cancel studies.", no_args_is_help=True)
+app = typer.Typer(help="List, show, retry or cancel studies.")
 
 Study = Annotated[str, typer.Argument(help="Study Instance UID.")]
 
@@ -33,6 +33,13 @@ _STOPPED = (State.REFUSED, State.FAILED, State.CANCELLED)
 _UNDELIVERED = (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.NEEDS_PERSON)
 
 
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """List studies when no command is given."""
+    if context.invoked_subcommand is None:
+        list_studies(Path(os.environ.get("NEGVOL_CONFIG", DEFAULT_CONFIG)))
+
+
 @app.command("list")
 def list_studies(
     config_file: ConfigFile = DEFAULT_CONFIG,
@@ -42,19 +49,18 @@ def list_studies(
     """List studies: state, what it waits for, and why one was refused."""
     with _ledger(config_file) as ledger:
         generations = ledger.generations(states=None if state is None else [state], limit=limit)
-        table = Table("Study", "Gen.", "Images", "State", "Since", "Delivered", "Reason", box=None, pad_edge=False)
         for entry in reversed(generations):
             sent, planned = _delivered(ledger, entry)
-            table.add_row(
-                entry.study_uid,
-                str(entry.number),
-                str(entry.instances),
-                f"[{_COLOURS[entry.state]}]{_wording(entry)}[/]",
-                _time(entry.updated_at),
-                f"{sent}/{planned}" if planned else "",
-                _reason(entry),
+            delivered = f", {sent} of {planned} deliveries made" if planned else ""
+            out.print(
+                f"{entry.study_uid} generation {entry.number} [{_COLOURS[entry.state]}]{_wording(entry)}[/]"
+                f" since {_time(entry.updated_at)}, {entry.instances} images{delivered}",
+                soft_wrap=True,
             )
-        out.print(table if generations else "The queue is empty.")
+            if _reason(entry):
+                out.print(f"    {_reason(entry)}", markup=False, soft_wrap=True)
+        if not generations:
+            out.print("The queue is empty.")
 
 
 @app.command()
@@ -62,14 +68,14 @@ def show(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show one study: generations, what the gate said about each series, results, deliveries."""
     with _ledger(config_file) as ledger:
         for entry in _known(ledger, study):
-            out.print(f"Generation {entry.number}: [{_COLOURS[entry.state]}]{_wording(entry)}[/] {_reason(entry)}")
-            out.print(f"  {entry.instances} images from {entry.calling_ae}, last {_time(entry.last_at)}")
+            _line(f"Generation {entry.number}: {_wording(entry)} {_reason(entry)}")
+            _line(f"  {entry.instances} images from {entry.calling_ae}, last {_time(entry.last_at)}")
             for verdict in ledger.verdicts(study, entry.number):
-                out.print(f"  series {verdict.series_uid}: {'measured' if verdict.measured else verdict.reason}")
+                _line(f"  series {verdict.series_uid}: {'measured' if verdict.measured else verdict.reason}")
             for result in ledger.results(study, entry.number):
-                out.print(f"  {result.kind} {result.sop_uid} {result.path}")
+                _line(f"  {result.kind} {result.sop_uid} {result.path}")
         for delivery in ledger.deliveries(study):
-            out.print(f"{delivery.sop_uid} to {delivery.destination}: {_progress(delivery)}")
+            _line(f"{delivery.sop_uid} to {delivery.destination}: {_progress(delivery)}")
 
 
 @app.command()
@@ -79,17 +85,17 @@ def retry(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
 
     with _ledger(config_file) as ledger, closing(Jobs(_state(config_file))) as jobs:
         latest = _known(ledger, study)[-1]
-        if ledger.set_state(study, latest.number, State.COMPLETE, expected=_STOPPED):
+        if ledger.set_state(study, latest.number, State.COMPLETE, expected=[*_STOPPED, State.COMPLETE]):
             jobs.retry_study(study, latest.number)
-            out.print(f"generation {latest.number} will be analysed again")
+            _line(f"generation {latest.number} will be analysed again")
             return
         waiting = ledger.deliveries(study, _UNDELIVERED)
         for delivery in waiting:
             ledger.retry_delivery(delivery.sop_uid, delivery.destination)
             jobs.retry_delivery(study, delivery.sop_uid, delivery.destination)
-            out.print(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
+            _line(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
         if not waiting:
-            out.print(f"nothing to do again: generation {latest.number} is {_wording(latest)}")
+            _line(f"nothing to do again: generation {latest.number} is {_wording(latest)}")
 
 
 @app.command()
@@ -110,6 +116,10 @@ def cancel(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
             cancelled += 1
         jobs.cancel(f"study/{study}/")
         out.print("cancelled" if cancelled else "nothing to cancel")
+
+
+def _line(text: str) -> None:
+    out.print(text, markup=False, soft_wrap=True)
 
 
 def _state(config_file: Path) -> Path:

@@ -24,6 +24,8 @@ from typing import Any, Protocol, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
+from negvol_pacs.errors import StorageError
+
 APPLICATION = "negvol"
 APPLICATION_VERSION = "1"
 """To be raised when a workflow's steps change order: work of another version is not picked up."""
@@ -62,6 +64,8 @@ class Lost:
 
     Attributes
     ----------
+    workflow_id
+        Name in the engine's database.
     kind
         ``dispatch``, ``study`` or ``delivery``.
     arguments
@@ -70,6 +74,7 @@ class Lost:
         What ended it.
     """
 
+    workflow_id: str
     kind: str
     arguments: tuple[Any, ...]
     reason: str
@@ -88,10 +93,23 @@ def _join_log() -> None:
 
 
 def migrate(state: Path) -> None:
-    """Create the engine's database or bring it up to date; before any process uses it."""
-    state.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(state / "workflow.db")) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+    """Create the engine's database or bring it up to date; before any process uses it.
+
+    The database holds pickles: nobody but the service may write, or read, there.
+
+    Raises
+    ------
+    StorageError
+        If the state folder cannot be made or written.
+    """
+    path = state / "workflow.db"
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"The state folder {state} cannot be used: {error}") from error
     _join_log()
     DBOS.migrate(database_url(state))
 
@@ -215,12 +233,17 @@ class Engine:
         """Workflows that ended without an answer: a defect, or they took the worker down too often."""
         return [
             Lost(
+                workflow.workflow_id,
                 workflow.name,
                 tuple(workflow.input["args"]) if workflow.input else (),
                 str(workflow.error or f"the worker ended {MAX_RECOVERY_ATTEMPTS + 1} times while it ran"),
             )
             for workflow in DBOS.list_workflows(status=_LOST)
         ]
+
+    def forget(self, lost: Lost) -> None:
+        """Remove a lost workflow, once the ledger knows: a retry begins anew."""
+        DBOS.delete_workflow(lost.workflow_id)
 
     def _dispatch(self, study: str) -> None:
         generations, again_s = self._step("close", lambda: self._work.close(study))

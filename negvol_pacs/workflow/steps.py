@@ -65,7 +65,8 @@ class Steps:
         try:
             selection = select_series(series, self._config.series)
         except SeriesRefused as refusal:
-            self._refuse(study, generation, series, refusal)
+            self._record_verdicts(study, generation, self._reasons(series), None)
+            self._refuse(study, generation, refusal)
             return False
         self._record_verdicts(study, generation, selection.refused, selection.series)
         log.info("series-selected", series=selection.series.series_instance_uid, flags=sorted(selection.flags))
@@ -79,7 +80,7 @@ class Steps:
         try:
             results = self._results(study, generation, series)
         except SeriesRefused as refusal:
-            self._refuse(study, generation, series, refusal)
+            self._refuse(study, generation, refusal)
             return []
         if self._state(study, generation) is not State.PROCESSING:
             log.info("study-cancelled")
@@ -144,8 +145,12 @@ class Steps:
         """Make the results, or take them from a generation whose input was the same."""
         candidates = list(series)
         algorithm = pipeline.algorithm(self._networks, self._config.pipeline)
+        first: SeriesRefused | None = None
         while True:
-            selection = select_series(candidates, self._config.series)
+            try:
+                selection = select_series(candidates, self._config.series)
+            except SeriesRefused as refusal:
+                raise (first or refusal) from None
             fingerprint = pipeline.fingerprint(selection.series, algorithm)
             known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
             if known:
@@ -153,13 +158,15 @@ class Steps:
                 _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
                 return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
             try:
-                return self._measure(study, generation, selection, fingerprint)
+                results = self._measure(study, generation, selection, fingerprint)
             except SeriesRefused as refusal:
-                if len(candidates) == 1:
-                    raise
                 # The best series turned out to be no head or unreadable: the next best may do.
+                first = first or refusal
                 self._record_verdicts(study, generation, {selection.series.series_instance_uid: refusal}, None)
                 candidates = [item for item in candidates if set(item.paths) != set(selection.series.paths)]
+            else:
+                self._record_verdicts(study, generation, {}, selection.series)
+                return results
 
     def _measure(self, study: str, generation: int, selection: Selection, fingerprint: str) -> list[Result]:
         former = self._ledger.former_results(study, generation)
@@ -220,10 +227,17 @@ class Steps:
             expected=[State.COMPLETE],
         )
 
-    def _refuse(self, study: str, generation: int, series: Sequence[Series], refusal: SeriesRefused) -> None:
+    def _reasons(self, series: Sequence[Series]) -> dict[str, SeriesRefused]:
+        reasons = {}
+        for item in series:
+            try:
+                select_series([item], self._config.series)
+            except SeriesRefused as refusal:
+                reasons[item.series_instance_uid] = refusal
+        return reasons
+
+    def _refuse(self, study: str, generation: int, refusal: SeriesRefused) -> None:
         """Write down a refusal, which is a result."""
-        if len(series) == 1:
-            self._record_verdicts(study, generation, {series[0].series_instance_uid: refusal}, None)
         self._ledger.set_state(
             study, generation, State.REFUSED, code=refusal.code, reason=str(refusal), expected=[State.PROCESSING]
         )

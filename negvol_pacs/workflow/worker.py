@@ -52,6 +52,7 @@ def run(config: Config) -> None:
         while not stop.wait(_HOUSEKEEPING_S):
             for lost in engine.lost():
                 steps.give_up(lost)
+                engine.forget(lost)
         _log.info("worker-stopping")
         engine.stop(_DRAIN_S)
     os._exit(Exit.OK)  # a step that is still computing would hold the process up

@@ -59,6 +59,8 @@ engine = Engine(STATE, "test", Recorder(), lambda error: None)
 engine.start()
 say("ready")
 while not stop.wait(0.2):
-    (STATE / "lost.json").write_text(json.dumps([[item.kind, item.arguments, item.reason] for item in engine.lost()]))
+    for item in engine.lost():
+        say("lost", item.kind, *item.arguments, item.reason)
+        engine.forget(item)
 engine.stop(5)
 os._exit(0)

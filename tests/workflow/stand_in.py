@@ -5,6 +5,7 @@ names a file that gets a line at each beginning and end of a segmentation.
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement,
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation.masks import JointMasks
 from negvol_pacs.segmentation.pipeline import Segmentation
-from negvol_pacs.workflow import pipeline, worker
+from negvol_pacs.workflow import demo, pipeline, supervise, worker
 
 SPACING, SIZE = 0.5, 48
 LOST = frozenset({QualityFlag.COMPUTATION_FAILED})
@@ -62,6 +63,8 @@ def measure(joints, flags):
 
 
 pipeline.segment, pipeline.measure = segment, measure
+demo.models_folder, demo.run_alone = (lambda: None), (lambda: None)
+demo.negvol = supervise.negvol = lambda *arguments: [sys.executable, __file__, *arguments]
 worker.load_networks = lambda models, device: SimpleNamespace(sha256="ab" * 32, version="stand-in")
 
 if __name__ == "__main__":

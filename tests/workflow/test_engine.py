@@ -46,13 +46,6 @@ class Worker:
             assert time.monotonic() < deadline, f"{line!r} did not come {count} times: {self.lines()}"
             time.sleep(0.1)
 
-    def lost(self) -> list[list[object]]:
-        path = self.state / "lost.json"
-        try:
-            return json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return []
-
 
 @pytest.fixture
 def worker(tmp_path):
@@ -122,12 +115,9 @@ def test_a_defect_is_lost_and_a_person_can_retry(worker, jobs):
     worker.behave(fail=True)
     worker.start()
     jobs.touch("1.2", 0)
-    worker.wait_for("begin 1.2")
-    deadline = time.monotonic() + 10
-    while not worker.lost():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert worker.lost() == [["study", ["1.2", 1], "a defect"]]
+    worker.wait_for("lost study 1.2 1 a defect")
+    time.sleep(0.5)
+    assert worker.lines().count("lost study 1.2 1 a defect") == 1
     worker.behave()
     jobs.retry_study("1.2", 1)
     worker.wait_for("send 1.2.sr")
@@ -166,12 +156,7 @@ def test_a_study_that_takes_the_worker_down_again_and_again_is_given_up(worker, 
         worker.wait_for("begin 1.2", attempt + 1)
         worker.process.wait(timeout=20)
     worker.start()
-    worker.wait_for("ready", 2 + MAX_RECOVERY_ATTEMPTS)
-    deadline = time.monotonic() + 10
-    while not worker.lost():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert worker.lost()[0][:2] == ["study", ["1.2", 1]]
+    worker.wait_for(f"lost study 1.2 1 the worker ended {1 + MAX_RECOVERY_ATTEMPTS} times while it ran")
     assert worker.lines().count("begin 1.2") == 1 + MAX_RECOVERY_ATTEMPTS
 
 
