@@ -44,12 +44,15 @@ def serve(
 
         work(settings)
     else:
+        from negvol_pacs.workflow import layout
         from negvol_pacs.workflow.engine import migrate
         from negvol_pacs.workflow.supervise import negvol, supervise
 
-        migrate(settings.node.state)
+        state = settings.node.state
+        migrate(state)
         commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
-        raise typer.Exit(supervise(commands))
+        with process.exclusive(layout.lock(state, "node")):
+            raise typer.Exit(supervise(commands))
 
 
 def echo(
@@ -94,8 +97,7 @@ def version(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     from negvol_pacs.segmentation.weights import load_networks, resolve_device
 
     settings = config.load(config_file) if config_file.exists() else config.Config()
-    device = resolve_device(settings.pipeline)
-    networks = load_networks(settings.pipeline.models, str(device))
     out.print(f"negvol-pacs {__version__}")
+    out.print(f"torch {torch.__version__}, device {resolve_device(settings.pipeline)}")
+    networks = load_networks(settings.pipeline.models)
     out.print(f"weights {networks.version}, sha256 {networks.sha256}", soft_wrap=True)
-    out.print(f"torch {torch.__version__}, device {device}")

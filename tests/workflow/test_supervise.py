@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from node_process import until
 
+from negvol_pacs.workflow import process
+
 CHILD = """
 import os, pathlib, sys
 from negvol_pacs.workflow import process
@@ -84,4 +86,25 @@ def test_a_child_with_a_bad_configuration_ends_the_node(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 78
     assert "none.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_node_on_the_same_state_says_so_and_ends(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(f'[node]\nstate = "{tmp_path}"\n')
+    with process.exclusive(tmp_path / "node.lock"):
+        command = [sys.executable, "-m", "negvol_pacs", "serve", "--config", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 75
+    assert "another process holds" in done.stderr
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "config.toml"
+    path.write_text(f'[node]\nstate = "{tmp_path / "file" / "state"}"\n')
+    command = [sys.executable, "-m", "negvol_pacs", "serve", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
