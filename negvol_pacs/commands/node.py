@@ -5,11 +5,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from negvol_pacs import __version__, config
-from negvol_pacs.commands.console import DEFAULT_CONFIG, ConfigFile, complain, fail, out
-from negvol_pacs.errors import ConfigError, NetworkError
+from negvol_pacs.commands.console import DEFAULT_CONFIG, ConfigFile, complain, exit_code, fail, out
+from negvol_pacs.errors import ConfigError, NegvolError, NetworkError
 from negvol_pacs.workflow.process import Exit
 
 
@@ -35,24 +36,33 @@ def serve(
     except ConfigError as error:
         fail(str(error), Exit.CONFIG)
     log.configure(settings.log)
-    if only is Role.RECEIVER:
-        from negvol_pacs.workflow.receiver import run as receive
+    if only is None:
+        raise typer.Exit(_supervise(settings, config_file))
+    try:
+        _run(only, settings)
+    except NegvolError as error:
+        structlog.get_logger().error("process-failed", code=error.code, reason=str(error))
+        raise typer.Exit(exit_code(error)) from error
 
-        receive(settings)
-    elif only is Role.WORKER:
-        from negvol_pacs.workflow.worker import run as work
 
-        work(settings)
+def _supervise(settings: config.Config, config_file: Path) -> int:
+    from negvol_pacs.workflow import layout, process
+    from negvol_pacs.workflow.engine import migrate
+    from negvol_pacs.workflow.supervise import negvol, supervise
+
+    state = settings.node.state
+    migrate(state)
+    with process.exclusive(layout.lock(state, "node")):
+        return supervise({role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role})
+
+
+def _run(role: Role, settings: config.Config) -> None:
+    # Imported here: the receiver never loads torch.
+    if role is Role.RECEIVER:
+        from negvol_pacs.workflow.receiver import run
     else:
-        from negvol_pacs.workflow import layout
-        from negvol_pacs.workflow.engine import migrate
-        from negvol_pacs.workflow.supervise import negvol, supervise
-
-        state = settings.node.state
-        migrate(state)
-        commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
-        with process.exclusive(layout.lock(state, "node")):
-            raise typer.Exit(supervise(commands))
+        from negvol_pacs.workflow.worker import run
+    run(settings)
 
 
 def echo(

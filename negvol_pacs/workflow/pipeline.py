@@ -126,7 +126,7 @@ def process_series(
         if seg is not None:
             seg.save_as(new / "seg.dcm")
         sr.save_as(new / "sr.dcm")
-        draw_joints(volume, findings, new / "joints.png", f"Series {series.series_instance_uid}")
+        draw_joints(volume, findings, new / "joints.png", f"Series …{series.series_instance_uid[-12:]}")
         (new / "measurements.json").write_text(json.dumps(findings_json(findings), indent=2) + "\n", encoding="utf-8")
     tell("Done", 1.0)
     return Result(
