@@ -7,17 +7,35 @@ taken from their positions alone, so Dimension Index Values are not needed.
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset, config
 from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 from pydicom.uid import XRay3DCraniofacialImageStorage
 
 from negvol_pacs.errors import MissingAttribute
 from negvol_pacs.series.series import Series
+
+MALFORMED = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    AssertionError,
+    struct.error,
+    BytesLengthException,
+    InvalidDicomError,
+)
+"""What pydicom and the decoders raise when bytes are not what they should be."""
 
 _LARGEST = 1e7  # no millimetre, count or grey value of a CT is larger; NaN is refused by the same comparison
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "XRay3DFrameTypeSequence")
@@ -103,15 +121,24 @@ def text(item: Dataset, keyword: str) -> str:
     """Value of an attribute as a string, stripped; "" where it is absent, empty or malformed."""
     try:
         value = item.get(keyword)
-    except (ValueError, TypeError, OverflowError, NotImplementedError):
+    except MALFORMED:
         return ""
     return "" if value is None or isinstance(value, DicomSequence) else str(value).strip()
+
+
+def items(item: Dataset, keyword: str) -> Sequence[Dataset]:
+    """Items of a sequence; none where it is absent, empty or malformed."""
+    try:
+        value = item.get(keyword)
+    except MALFORMED:
+        return ()
+    return value if isinstance(value, DicomSequence) else ()
 
 
 def _count(header: Dataset) -> int:
     if not is_multiframe(header):
         return 1
-    groups = header.get("PerFrameFunctionalGroupsSequence") or ()
+    groups = items(header, "PerFrameFunctionalGroupsSequence")
     if not groups or text(header, "NumberOfFrames") not in ("", str(len(groups))):
         raise missing(header, "PerFrameFunctionalGroupsSequence", problem="does not describe every frame")
     return len(groups)
@@ -154,12 +181,11 @@ def _macro(header: Dataset, number: int, sequence: str) -> Dataset:
     """Item that holds a macro's attributes: the frame's own, else the shared one (PS3.3 C.7.6.16.1)."""
     if not is_multiframe(header):
         return header
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    for groups in (per_frame[number : number + 1] if per_frame else (), header.get("SharedFunctionalGroupsSequence")):
-        for group in groups or ():
-            items = group.get(sequence)
-            if items:
-                return items[0]  # type: ignore[no-any-return]
+    per_frame = items(header, "PerFrameFunctionalGroupsSequence")
+    for group in (*per_frame[number : number + 1], *items(header, "SharedFunctionalGroupsSequence")):
+        found = items(group, sequence)
+        if found:
+            return found[0]
     return Dataset()
 
 
@@ -180,21 +206,24 @@ def _image_type(header: Dataset, number: int, frame: int | None) -> tuple[str, .
     if frame is None:
         candidates = []
     for item, keyword in [*candidates, (header, "ImageType")]:
-        value = item.get(keyword)
+        try:
+            value = item.get(keyword)
+        except MALFORMED:
+            continue
         if value:
-            values = [value] if isinstance(value, str) else value
-            return tuple(str(part).strip().upper() for part in values)
+            return tuple(str(part).strip().upper() for part in ([value] if isinstance(value, str) else value))
     raise missing(header, "ImageType", frame)
 
 
 def _numbers(item: Dataset, header: Dataset, keyword: str, count: int, frame: int | None) -> tuple[float, ...]:
     try:
         value = item.get(keyword)
-        if value is None or value == "":
-            raise missing(header, keyword, frame)
-        values = tuple(float(part) for part in (value if isinstance(value, Sequence) else [value]))
-    except (ValueError, TypeError, OverflowError, ArithmeticError):
+        parts = value if isinstance(value, Sequence) else [value]
+        values = () if value is None or value == "" else tuple(float(part) for part in parts)
+    except MALFORMED:
         raise missing(header, keyword, frame, "is not a number") from None
+    if not values:
+        raise missing(header, keyword, frame)
     if len(values) != count or not all(abs(part) < _LARGEST for part in values):
         raise missing(header, keyword, frame, f"does not hold {count} usable number{'s' if count > 1 else ''}")
     return values
@@ -203,7 +232,7 @@ def _numbers(item: Dataset, header: Dataset, keyword: str, count: int, frame: in
 def _thickness(item: Dataset) -> float:
     try:
         return float(item.get("SliceThickness") or 0)
-    except (ValueError, TypeError, ArithmeticError):
+    except MALFORMED:
         return 0.0
 
 

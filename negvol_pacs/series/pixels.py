@@ -15,11 +15,11 @@ import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom import uid as syntax
 from pydicom.encaps import generate_frames
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 
 from negvol_pacs.errors import UnreadablePixels
-from negvol_pacs.series.frames import text
+from negvol_pacs.series.frames import MALFORMED, text
+from negvol_pacs.series.isolation import Decoder
 
 NATIVE = frozenset({syntax.ImplicitVRLittleEndian, syntax.ExplicitVRLittleEndian, syntax.ExplicitVRBigEndian})
 DECODERS = {
@@ -32,20 +32,6 @@ DECODERS = {
     syntax.RLELossless: "pydicom",
 }
 """One named decoder a syntax, so that the same input gives the same pixels everywhere."""
-
-_DECODING_ERRORS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    AssertionError,
-    struct.error,
-    OSError,
-    InvalidDicomError,
-)
 
 
 def check_header(header: Dataset) -> None:
@@ -74,7 +60,9 @@ def check_header(header: Dataset) -> None:
         )
 
 
-def decode(path: Path, header: Dataset, frames: int, shape: tuple[int, int]) -> Iterator[npt.NDArray[np.integer]]:
+def decode(
+    path: Path, header: Dataset, frames: int, shape: tuple[int, int], decoder: Decoder
+) -> Iterator[npt.NDArray[np.integer]]:
     """Yield the stored values of every frame of an object, in the order of the file.
 
     Parameters
@@ -83,6 +71,8 @@ def decode(path: Path, header: Dataset, frames: int, shape: tuple[int, int]) -> 
         The file and its data set without pixels.
     frames, shape
         What the object must hold: number of frames; rows and columns.
+    decoder
+        For compressed pixels, whose decoders can crash.
 
     Raises
     ------
@@ -94,12 +84,14 @@ def decode(path: Path, header: Dataset, frames: int, shape: tuple[int, int]) -> 
     name = f"Image {text(header, 'InstanceNumber') or text(header, 'SOPInstanceUID')}"
     try:
         _check_length(path, header, frames, shape, name)
-        decoded = iter_pixels(path, raw=True, decoding_plugin=DECODERS.get(uid, ""))
+        plugin = DECODERS.get(uid, "")
+        isolated = plugin not in ("", "pydicom")
+        decoded = decoder.frames(path, plugin) if isolated else iter_pixels(path, raw=True, decoding_plugin=plugin)
         for _, pixels in zip(range(frames), decoded, strict=True):
             if pixels.shape != shape:
                 raise UnreadablePixels(f"{name}: the file changed while it was read.")
             yield pixels
-    except _DECODING_ERRORS as error:
+    except MALFORMED as error:
         raise UnreadablePixels(f"{name}: the pixel data is damaged ({error}).") from error
 
 
@@ -157,7 +149,7 @@ def _check_frames(file: BinaryIO, header: Dataset, frames: int, shape: tuple[int
         if found > frames:
             break
         # RLE has no sizes of its own; at worst one control byte for 128 literal bytes (PS3.5 G.3)
-        fits = len(frame) <= 1088 + raw + raw // 64 if rle else codestream_shape(frame) == (*shape, 1)
+        fits = len(frame) <= 1088 + raw + raw // 64 if rle else _declares(frame, shape, int(header.BitsAllocated))
         if not fits:
             raise UnreadablePixels(
                 f"{name}: the compressed picture has not the {shape[0]} × {shape[1]} pixels it says."
@@ -166,22 +158,27 @@ def _check_frames(file: BinaryIO, header: Dataset, frames: int, shape: tuple[int
         raise UnreadablePixels(f"{name}: {found} compressed frames where the header says {frames}.")
 
 
-def codestream_shape(data: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components that a JPEG, JPEG-LS or JPEG 2000 codestream declares.
+def _declares(frame: bytes, shape: tuple[int, int], most_bits: int) -> bool:
+    size = codestream_size(frame)
+    return size is not None and size[:3] == (*shape, 1) and 2 <= size[3] <= min(most_bits, 16)
+
+
+def codestream_size(data: bytes) -> tuple[int, int, int, int] | None:
+    """Rows, columns, components and bits that a JPEG, JPEG-LS or JPEG 2000 codestream declares.
 
     JPEG family: the frame header SOFn (ITU-T T.81 B.2.2) or SOF55 (T.87 C.2.2); JPEG 2000: the
     SIZ marker segment, which follows SOC (T.800 A.5.1). None where there is none.
     """
     siz = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if siz >= 0 and len(data) >= siz + 42:
+    if siz >= 0 and len(data) >= siz + 43:
         width, height, left, top = struct.unpack_from(">4L", data, siz + 8)
-        (components,) = struct.unpack_from(">H", data, siz + 40)
-        return height - top, width - left, components
+        components, depth = struct.unpack_from(">HB", data, siz + 40)
+        return height - top, width - left, components, (depth & 0x7F) + 1
     position = 2
     while data[:2] == b"\xff\xd8" and position + 10 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns, components = struct.unpack_from(">HHB", data, position + 5)
-            return rows, columns, components
+            bits, rows, columns, components = struct.unpack_from(">BHHB", data, position + 4)
+            return rows, columns, components, bits
         position += 1 if marker == 0xFF else 2 + length
     return None

@@ -11,6 +11,7 @@ from pydicom import Dataset
 from negvol_pacs.errors import UnreadablePixels
 from negvol_pacs.series.frames import Frame, read_frames, text
 from negvol_pacs.series.geometry import Stack, stack
+from negvol_pacs.series.isolation import Decoder
 from negvol_pacs.series.pixels import decode
 from negvol_pacs.series.series import Series
 
@@ -98,12 +99,13 @@ def _read(series: Series, frames: Sequence[Frame], placed: Stack, progress: Prog
 
 def _stored(series: Series, frames: Sequence[Frame]) -> Iterator[tuple[int, npt.NDArray[np.integer], Dataset]]:
     """Yield the stored values of every frame, with its index in ``frames`` and its object's header."""
-    for instance, group in groupby(range(len(frames)), key=lambda index: frames[index].instance):
-        members = list(group)
-        header = series.headers[instance]
-        decoded = decode(series.paths[instance], header, len(members), frames[members[0]].shape)
-        for index, stored in zip(members, decoded, strict=True):
-            yield index, stored, header
+    with Decoder() as decoder:
+        for instance, group in groupby(range(len(frames)), key=lambda index: frames[index].instance):
+            members = list(group)
+            header = series.headers[instance]
+            decoded = decode(series.paths[instance], header, len(members), frames[members[0]].shape, decoder)
+            for index, stored in zip(members, decoded, strict=True):
+                yield index, stored, header
 
 
 def _rescaled(stored: npt.NDArray[np.integer], frame: Frame, dtype: np.dtype) -> npt.NDArray[np.number]:

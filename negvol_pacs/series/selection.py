@@ -14,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from negvol_pacs.config import SeriesRules
 from negvol_pacs.errors import NoSuitableSeries, SeriesRefused
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.series.frames import is_multiframe, text
+from negvol_pacs.series.frames import MALFORMED, is_multiframe, items, text
 from negvol_pacs.series.gate import Passed, check
 from negvol_pacs.series.series import Series
 
@@ -124,7 +124,7 @@ class _NotAnImage(Exception):
 def _read_header(path: Path) -> Dataset:
     try:
         meta = read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        if text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise _NotAnImage("deflated transfer syntax, which is not read")
         header = dcmread(path, stop_before_pixels=True, defer_size=_LARGE_ELEMENT)
     except InvalidDicomError:
@@ -133,7 +133,7 @@ def _read_header(path: Path) -> Dataset:
         raise _NotAnImage("sequences nested too deeply") from None
     except OSError as error:
         raise _NotAnImage(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError) as error:
+    except MALFORMED as error:
         raise _NotAnImage(f"damaged header: {error}") from error
     with config.disable_value_validation():
         if not text(header, "SeriesInstanceUID"):
@@ -171,9 +171,8 @@ def _is_bone(header: Dataset) -> bool:
 
 
 def _kernels(header: Dataset) -> list[str]:
-    items: list[Dataset] = [header]
-    for group in header.get("SharedFunctionalGroupsSequence") or ():
-        items.extend(group.get("CTReconstructionSequence") or ())
-    return [
-        kernel for item in items for kernel in text(item, "ConvolutionKernel").strip("[]").replace("'", "").split(", ")
-    ]
+    found = [header]
+    for group in items(header, "SharedFunctionalGroupsSequence"):
+        found.extend(items(group, "CTReconstructionSequence"))
+    said = [text(item, "ConvolutionKernel") for item in found]
+    return [kernel for value in said for kernel in value.strip("[]").replace("'", "").split(", ")]

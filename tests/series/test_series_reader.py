@@ -24,6 +24,7 @@ from negvol_pacs import errors
 from negvol_pacs.config import SeriesRules
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.series import reader
+from negvol_pacs.series.isolation import Decoder
 from negvol_pacs.series.reader import read_volume
 from negvol_pacs.series.selection import read_headers, select_series
 
@@ -304,7 +305,7 @@ def test_a_codestream_larger_than_its_header_is_never_decoded(tmp_path, encoding
     for keyword in ("Rows", "Columns", "SeriesInstanceUID", "ImagePositionPatient"):
         setattr(bomb, keyword, original[keyword].value)
     bomb.save_as(paths[5])
-    monkeypatch.setattr("negvol_pacs.series.pixels.iter_pixels", lambda *args, **kwargs: pytest.fail("decoded"))
+    monkeypatch.setattr(Decoder, "frames", lambda *args: pytest.fail("decoded"))
     (series,) = read_headers([paths[5], *paths[6:], *paths[:5]])
     with pytest.raises(errors.UnreadablePixels, match="33 × 31"):
         read_volume(series)
@@ -318,6 +319,15 @@ def test_noise_in_a_codestream_is_refused_or_decoded_but_never_crashes(tmp_path,
     start = data.rfind(b"\xfe\xff\x00\xe0") + 8
     data[start : start + 60] = bytes(60)
     paths[5].write_bytes(data)
+    unreadable(paths, "Image 6")
+
+
+def test_an_image_that_crashes_its_decoder_costs_one_error_not_the_process(tmp_path):
+    paths = write_ct(tmp_path, voxels((12, 33, 31)))
+    for path in paths:
+        tool("dcmcjpeg", "+e1", path, path)
+    data = paths[5].read_bytes()
+    paths[5].write_bytes(data.replace(b"\xff\xc4\x00\x1f", b"\x3c\xc4\x00\x1f"))  # GDCM 3.2 aborts on this
     unreadable(paths, "Image 6")
 
 
