@@ -1,8 +1,8 @@
 """What pynetdicom 3.0.4 lacks against hostile peers: bounds on size, time and connections.
 
 Stock pynetdicom reads as many bytes as a PDU declares (up to 4 GiB) before it looks at anything,
-waits for each byte for ever, and lets a silent connection count as an association. Both classes
-here hook in where pynetdicom is made to be extended: its server and its request handler.
+waits for each byte for ever, and lets a silent connection count as an association. The classes
+here stand in for its socket, server and request handler; nothing of it is patched.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from negvol_pacs.config import Limits
 
-_ASSOCIATE_RQ, _P_DATA = 0x01, 0x04
+_ASSOCIATE_RQ, _ASSOCIATE_AC, _P_DATA = 0x01, 0x02, 0x04
 _KNOWN = range(0x01, 0x08)
-_MAX_ASSOCIATE_RQ = 256 << 10
+_MAX_ASSOCIATE = 256 << 10
 """128 presentation contexts of 25 transfer syntaxes and every extended negotiation fit twice."""
 _MAX_OTHER = 1 << 10
 _INVALID_HEADER = b"\xff\0\0\0\0\0"
@@ -34,21 +34,21 @@ _log = structlog.get_logger()
 
 
 class GuardedSocket(AssociationSocket):  # type: ignore[misc]
-    """An accepted connection on which every PDU has a size cap and a deadline.
+    """A connection on which every PDU has a size cap and a deadline.
 
     A PDU that breaks a bound condemns the connection: it is answered with A-ABORT where that is
     possible, and nothing more is read from it.
 
     Parameters
     ----------
-    accepted
+    plain
         pynetdicom's socket of the association, whose place this one takes.
     limits
         The bounds.
     """
 
-    def __init__(self, accepted: AssociationSocket, limits: Limits) -> None:
-        self.__dict__.update(vars(accepted))  # no super().__init__: it would announce the connection twice
+    def __init__(self, plain: AssociationSocket, limits: Limits) -> None:
+        self.__dict__.update(vars(plain))  # no super().__init__: it would announce the connection twice
         self._limits = limits
         self._deadline = 0.0
         self._in_body = False
@@ -86,7 +86,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         if waiting and pdu_type != _ASSOCIATE_RQ:
             return "no association request"
         # Some peers count the header as part of the maximum length.
-        caps = {_ASSOCIATE_RQ: _MAX_ASSOCIATE_RQ, _P_DATA: self._limits.max_pdu_bytes + 6}
+        caps = {_ASSOCIATE_RQ: _MAX_ASSOCIATE, _ASSOCIATE_AC: _MAX_ASSOCIATE, _P_DATA: self._limits.max_pdu_bytes + 6}
         if length > caps.get(pdu_type, _MAX_OTHER):
             return f"a PDU of type {pdu_type} and {length} bytes is too long"
         return ""
@@ -123,7 +123,14 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         """Read nothing more from this connection."""
         self._condemned = True
         if reason:
-            _log.warning("connection-dropped", reason=reason, address=self.assoc.requestor.address)
+            peer = self.assoc.requestor if self.assoc.is_acceptor else self.assoc.acceptor
+            _log.warning("connection-dropped", reason=reason, address=peer.address)
+
+    def _shutdown_socket(self) -> None:
+        """Close the socket even where it was never connected, which pynetdicom forgets."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
 
 class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]

@@ -1,11 +1,11 @@
 """The store SCU: results to their destinations, and C-ECHO (PS3.4 annexes A and B)."""
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from pydicom import dcmread
@@ -13,12 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from negvol_pacs.config import Config, Destination
+from negvol_pacs.config import Config, Destination, Limits
 from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.network.guards import GuardedSocket
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -121,6 +122,17 @@ def echo(destination: Destination, config: Config | None = None) -> float:
     return time.monotonic() - start
 
 
+class _Entity(AE):  # type: ignore[misc]
+    """An application entity that is as careful with answers as the listener with requests."""
+
+    def __init__(self, ae_title: str, limits: Limits) -> None:
+        super().__init__(ae_title)
+        self._guard_limits = limits
+
+    def _create_socket(self, *arguments: Any) -> GuardedSocket:
+        return GuardedSocket(super()._create_socket(*arguments), self._guard_limits)
+
+
 def _header(path: Path) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).file_meta
@@ -135,7 +147,7 @@ def _syntaxes(own: str) -> tuple[str, ...]:
 
 @contextmanager
 def _associated(destination: Destination, config: Config, contexts: Iterable[tuple[str, str]]) -> Iterator[Association]:
-    ae = AE(destination.calling_ae_title or config.node.ae_title)
+    ae = _Entity(destination.calling_ae_title or config.node.ae_title, config.limits)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     limits = config.limits
@@ -144,9 +156,8 @@ def _associated(destination: Destination, config: Config, contexts: Iterable[tup
     ae.maximum_pdu_size = limits.max_pdu_bytes
     for uid, syntax in contexts:
         ae.add_requested_context(uid, syntax)
-    handlers = [(evt.EVT_CONN_OPEN, _set_up, [limits.network_timeout_s])]
     try:
-        assoc = ae.associate(destination.host, destination.port, ae_title=destination.ae_title, evt_handlers=handlers)
+        assoc = ae.associate(destination.host, destination.port, ae_title=destination.ae_title)
     except OSError as error:
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
     if not assoc.is_established:
@@ -159,14 +170,10 @@ def _associated(destination: Destination, config: Config, contexts: Iterable[tup
     assoc.release()
 
 
-def _set_up(event: evt.Event, timeout_s: float) -> None:
-    """Bound every read and write, which pynetdicom leaves without a limit after connecting."""
-    connection = event.assoc.dul.socket.socket
-    connection.settimeout(timeout_s)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 def _not_associated(assoc: Association, destination: Destination) -> Exception:
+    if assoc.rejected_contexts:
+        names = ", ".join(sorted({context.abstract_syntax.name for context in assoc.rejected_contexts}))
+        return DeliveryRefused(f"{destination.name} does not accept {names}")
     if not assoc.is_rejected:
         return PeerUnreachable(f"{destination.name} cannot be reached")
     answer = assoc.acceptor.primitive
