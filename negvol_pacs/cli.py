@@ -28,6 +28,7 @@ app.command()(node.echo)
 app.command("check-config")(node.check_config)
 app.add_typer(queue.app, name="queue")
 app.command()(offline.demo)
+app.command()(offline.phantom)
 app.command()(node.version)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from pydicom import dcmread
 
 GOOD = """
 [[peers]]
@@ -85,3 +86,15 @@ def test_queue_without_a_node_says_so(config_file, tmp_path):
 def test_wrong_usage_is_two():
     assert negvol("queue", "show").returncode == 2
     assert negvol("serve", "--only", "cook").returncode == 2
+
+
+def test_phantom_writes_a_series_and_refuses_what_it_does_not_know(tmp_path):
+    size = ("--spacing", 2, "--slices", 1.5, "--extent", 60, 80, 80)
+    done = negvol("phantom", tmp_path / "ct", *size, "--rotate", 5, 0, -3, "--flip", 0)
+    assert done.returncode == 0, done.stderr
+    files = list((tmp_path / "ct").iterdir())
+    assert f"{len(files)} files" in done.stdout
+    assert dcmread(files[0]).Modality == "CT"
+    wrong = negvol("phantom", tmp_path / "no", "--transfer-syntax", "CTImageStorage")
+    assert wrong.returncode == 2
+    assert not (tmp_path / "no").exists()

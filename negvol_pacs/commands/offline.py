@@ -61,3 +61,56 @@ def demo(
     from negvol_pacs.workflow.demo import run
 
     raise typer.Exit(run(dicom, output, out))
+
+
+def phantom(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the files go.")],
+    *,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same head.")] = 0,
+    from_volume: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Convert this NIfTI image instead.")
+    ] = None,
+    from_labels: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Clothe and paint this NIfTI map of bones instead.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(min=0.1, help="Pixel spacing in mm.")] = None,
+    slices: Annotated[float | None, typer.Option(min=0.1, help="Distance of slices in mm.")] = None,
+    rotate: Annotated[tuple[float, float, float], typer.Option(help="Turn the grid about x, y and z, in degrees.")] = (
+        0.0,
+        0.0,
+        0.0,
+    ),
+    flip: Annotated[list[int] | None, typer.Option(min=0, max=2, help="Array axis to flip; may be repeated.")] = None,
+    extent: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Crop to this size in mm, along the array axes.")
+    ] = None,
+    enhanced: Annotated[bool, typer.Option(help="One multi-frame object instead of single slices.")] = False,
+    transfer_syntax: Annotated[
+        str, typer.Option(help="By its keyword, such as JPEGLSLossless.")
+    ] = "ExplicitVRLittleEndian",
+) -> None:
+    """Write a head CT series for tests and trials: synthetic, painted from a map of bones, or converted."""
+    from pydicom import uid
+
+    from negvol_pacs.training.phantom import write_phantom
+
+    syntax = getattr(uid, transfer_syntax, None)
+    if not isinstance(syntax, uid.UID) or not syntax.is_transfer_syntax:
+        raise typer.BadParameter(f"{transfer_syntax} is not a transfer syntax", param_hint="--transfer-syntax")
+    try:
+        paths = write_phantom(
+            folder,
+            seed,
+            from_volume=from_volume,
+            from_labels=from_labels,
+            spacing_mm=spacing,
+            slice_mm=slices,
+            degrees=rotate,
+            flip=flip or (),
+            extent_mm=extent,
+            enhanced=enhanced,
+            transfer_syntax=syntax,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    out.print(f"{len(paths)} files in {folder}", markup=False, soft_wrap=True)

@@ -30,6 +30,7 @@ from negvol_pacs.workflow.supervise import negvol
 
 _START_S, _LIMIT_S = 60.0, 1800.0
 _SENDER = "DEMO"
+_PHANTOM_SPACING_MM = 0.6
 _SAYING = {
     State.RECEIVING: "Waiting until the series is complete",
     State.COMPLETE: "Waiting for the worker",
@@ -179,7 +180,7 @@ def _series(dicom: Path | None, state: Path) -> tuple[str, list[Path]]:
         from negvol_pacs.training.phantom import write_phantom
 
         dicom = state / "phantom"
-        write_phantom(dicom)
+        write_phantom(dicom, spacing_mm=_PHANTOM_SPACING_MM)
     studies: dict[str, list[Path]] = {}
     for series in read_headers(sorted(path for path in dicom.rglob("*") if path.is_file())):
         studies.setdefault(series.study_instance_uid, []).extend(series.paths)
