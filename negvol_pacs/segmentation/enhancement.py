@@ -10,6 +10,8 @@ import scipy.ndimage as ndi
 import SimpleITK
 from numpy.typing import NDArray
 
+from negvol_pacs.segmentation.edges import whole_distance
+
 HEAT = 0.1
 _ITERATIONS, _STEP, _CONDUCTANCE = 3, 0.0625, 2.0
 _CANNY_VARIANCE_MM2 = 0.15
@@ -47,9 +49,7 @@ def enhance(image: Field, heat: Field, bone: Field, other: Field, spacing: float
     added[box] = _plates(image[box], heat[box], bone[box], other[box], spacing)
     if not added.any():
         return bone
-    together = added | (bone > 0)
-    depth, outside = (ndi.distance_transform_edt(mask) * spacing for mask in (together, ~together))
-    joined = ndi.gaussian_filter(np.where(together, depth - spacing / 2, spacing / 2 - outside), 0.5)
+    joined = ndi.gaussian_filter(whole_distance(added | (bone > 0), spacing), 0.5)
     near = ndi.binary_dilation(added, iterations=3)
     return np.where(near, np.maximum(joined, bone), bone).astype(np.float32)
 

@@ -63,4 +63,5 @@ def normalise_head(image: NDArray[Any]) -> NDArray[np.float32]:
 
 def _scale(image: NDArray[Any], zero: float, one: float) -> NDArray[np.float32]:
     unit = max(float(one) - float(zero), 1e-6)
-    return np.clip((image.astype(np.float32) - np.float32(zero)) / np.float32(unit), AIR, METAL).astype(np.float32)
+    scaled = (image.astype(np.float32) - np.float32(zero)) / np.float32(unit)
+    return np.asarray(np.clip(scaled, AIR, METAL), dtype=np.float32)

@@ -34,12 +34,12 @@ class Localization:
     ----------
     centres
         Centre of each condylar head, LPS mm, or why there is none.
-    calibration
-        Of the grey values.
+    line
+        Calibration of the grey values.
     """
 
     centres: dict[Side, NDArray[np.float64] | JointError]
-    calibration: calibration.Calibration
+    line: calibration.Calibration
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From a volume to the masks of both joints."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -63,47 +64,51 @@ def segment(volume: hd.Volume, networks: Networks, options: Pipeline, progress: 
         If the volume shows no head. The failure of one joint is a value, not an exception.
     """
     report = progress or (lambda _sentence, _share: None)
-    with _settled(options.threads):
+    with _settled(options.threads, networks.device):
         report("Looking for the joints", 0.0)
         found = locate(volume, networks.localizer)
-        joints: dict[Side, JointMasks | JointError] = {}
-        for number, (side, centre) in enumerate(found.centres.items()):
-            report(f"Outlining the {side} joint", 0.2 + 0.4 * number)
-            joints[side] = (
-                centre
-                if isinstance(centre, JointError)
-                else _joint(
-                    volume, centre, side=side, networks=networks, options=options, calibration=found.calibration
-                )
-            )
-    report("Both joints outlined", 1.0)
-    flags = frozenset() if found.calibration.hounsfield else frozenset({QualityFlag.NOT_HOUNSFIELD})
-    return Segmentation(joints, flags)
+        report("Outlining the bones", 0.2)
+        # Filters run in one thread each: the sides go side by side.
+        with ThreadPoolExecutor(1 if options.threads == 1 else 2) as pool:
+            work = {
+                pool.submit(
+                    _joint, volume, centre, side=side, networks=networks, options=options, line=found.line
+                ): side
+                for side, centre in found.centres.items()
+            }
+            joints: dict[Side, JointMasks | JointError] = {}
+            for done in as_completed(work):
+                joints[work[done]] = done.result()
+                report(f"The {work[done]} joint is outlined", 0.2 + 0.4 * len(joints))
+    flags = frozenset() if found.line.hounsfield else frozenset({QualityFlag.NOT_HOUNSFIELD})
+    return Segmentation({side: joints[side] for side in Side}, flags)
 
 
 def _joint(
     volume: hd.Volume,
-    centre: NDArray[np.float64],
+    centre: NDArray[np.float64] | JointError,
     *,
     side: Side,
     networks: Networks,
     options: Pipeline,
-    calibration: Calibration,
+    line: Calibration,
 ) -> JointMasks | JointError:
+    if isinstance(centre, JointError):
+        return centre
     try:
         seen = outline(volume, centre, side, networks.bones)
         place = within_field(seen.centre, side, volume)
         if isinstance(place, JointError):
             return place
-        return _masks(volume, seen, side, options, calibration)
+        return _masks(volume, seen, side, options, line)
     except SegmentationEmpty as error:
         return error
 
 
-def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, calibration: Calibration) -> JointMasks:
+def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line: Calibration) -> JointMasks:
     """Masks on the canonical grid: snapped to the grey values' edges, enhanced, clipped."""
     geometry = grid.canonical_grid(seen.centre)
-    image = calibration.hu(grid.resample(volume, geometry, order=3, fill=calibration.grey(AIR_HU)))
+    image = line.hu(grid.resample(volume, geometry, order=3, fill=line.grey(AIR_HU)))
     mc_odds, tb_odds = (grid.resample(bone, geometry, order=3, fill=-SUREST) for bone in (seen.mc, seen.tb))
     mc, tb = (edges.signed_distance(odds, grid.SPACING_MM) for odds in (mc_odds, tb_odds))
     mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
@@ -134,16 +139,18 @@ def _doubts(masks: JointMasks) -> frozenset[QualityFlag]:
 
 
 @contextmanager
-def _settled(threads: int) -> Iterator[None]:
+def _settled(threads: int, device: torch.device) -> Iterator[None]:
     """Run torch with so many threads (0: its own choice) and the same result every time."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before = torch.get_num_threads()
+    cuda = device.type == "cuda"  # On the CPU these operations are deterministic as they are.
     if threads:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    if cuda:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        torch.backends.cudnn.benchmark = before[2]
+        torch.set_num_threads(before)
+        if cuda:
+            torch.use_deterministic_algorithms(False)
