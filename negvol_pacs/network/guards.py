@@ -170,6 +170,12 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
             ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=[*handlers, wake], request_handler=_Handler
         )
 
+    @property
+    def connections(self) -> int:
+        """Connections that are being served."""
+        with self._lock:
+            return self._connections.total()
+
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; without file descriptors to spare, wait instead of spinning."""
         try:

@@ -140,6 +140,11 @@ class Listener:
             return self._config.node.host, self._config.node.port
         return self._server.server_address[:2]  # type: ignore[no-any-return]
 
+    @property
+    def connections(self) -> int:
+        """Open connections, with and without an association."""
+        return 0 if self._server is None else self._server.connections
+
     def start(self) -> None:
         """Bind, clear away what a former life left, and serve in the background."""
         handlers = [
@@ -150,7 +155,7 @@ class Listener:
         node = self._config.node
         address = (node.host, node.port)
         self._server = GuardedServer(_entity(self._config), address, handlers, self._config.limits, self._prepare)
-        self._inbox.recover()
+        self._inbox.recover(node.executor_id)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
@@ -170,7 +175,7 @@ class Listener:
         _log.info("listener-stopped")
 
     def _prepare(self, assoc: Association) -> Callable[[], None]:
-        assoc.dimse = Reception(assoc, self._inbox, self._config.limits, frozenset(IMAGE_CLASSES))
+        assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
         return lambda: self._ended(assoc.dimse)
 
     def _ended(self, reception: Reception) -> None:

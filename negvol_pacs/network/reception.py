@@ -14,7 +14,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
-from negvol_pacs.config import Limits
+from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError, StorageError, WrongSOPClass
 from negvol_pacs.storage.inbox import Inbox, Incoming, Origin
 
@@ -41,20 +41,21 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         The association.
     inbox
         Where data sets go.
-    limits
-        Bounds on messages.
+    config
+        Bounds on messages, and the name of this receiver.
     images
         SOP classes that are received; objects of other accepted classes are read past.
     """
 
     message: Any
 
-    def __init__(self, assoc: Association, inbox: Inbox, limits: Limits, images: frozenset[str]) -> None:
+    def __init__(self, assoc: Association, inbox: Inbox, config: Config, images: frozenset[str]) -> None:
         super().__init__(assoc)
         self.association_id = str(uuid.uuid4())
         self.studies: set[str] = set()
         """Study Instance UIDs of what was stored."""
-        self._inbox, self._limits, self._images = inbox, limits, images
+        self._inbox, self._limits, self._images = inbox, config.limits, images
+        self._node = config.node.executor_id
         self._incoming: Incoming | None = None
         self._open: set[Incoming] = set()
         self._size = 0
@@ -64,7 +65,8 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
     def origin(self) -> Origin:
         """Where objects of this association come from."""
         request = self.assoc.requestor.primitive
-        return Origin(self.association_id, request.calling_ae_title.strip(), request.called_ae_title.strip())
+        calling, called = request.calling_ae_title.strip(), request.called_ae_title.strip()
+        return Origin(self.association_id, calling, called, self._node)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of a P-DATA-TF PDU (PS3.8 annex E)."""

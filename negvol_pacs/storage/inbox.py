@@ -46,6 +46,8 @@ class Origin:
     association_id: str
     calling_ae: str
     called_ae: str
+    node: str
+    """Which receiver has it: see `Ledger.end_lost_associations`."""
 
 
 class Incoming:
@@ -159,8 +161,6 @@ class Inbox:
         Where they are entered.
     min_free_bytes
         Watermark: with less free space nothing is taken.
-    node
-        Name of the receiving process: see `Ledger.end_lost_associations`.
     clock
         Seconds since the epoch.
     """
@@ -170,21 +170,19 @@ class Inbox:
         folder: Path,
         ledger: Ledger,
         min_free_bytes: int,
-        node: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.ledger = ledger
         self._root = folder
         self._temporary = folder / "incoming"
         self._min_free_bytes = min_free_bytes
-        self._node = node
         self._clock = clock
         durable.make_folder(self._temporary)
 
-    def recover(self) -> None:
-        """At the start of the only receiver: clear away what its former life left half-done."""
+    def recover(self, node: str) -> None:
+        """At the start of the only receiver of this inbox: clear away what its former life left half-done."""
         swept = durable.sweep(self._temporary)
-        self.ledger.end_lost_associations(self._node)
+        self.ledger.end_lost_associations(node)
         _log.info("inbox-recovered", half_received=swept)
 
     def require_space(self) -> None:
@@ -258,7 +256,7 @@ class Inbox:
             association_id=incoming.origin.association_id,
             received_at=self._clock(),
         )
-        outcome, kept = self.ledger.record_instance(entry, self._node)
+        outcome, kept = self.ledger.record_instance(entry, incoming.origin.node)
         if kept.path != relative:  # lost against another content that came at the same moment
             self.path(entry).unlink(missing_ok=True)
         return outcome, kept

@@ -1,7 +1,6 @@
 """A running node, and CT slices to send to it."""
 
 import socket
-import threading
 import time
 from ipaddress import ip_network
 from pathlib import Path
@@ -43,7 +42,7 @@ class RunningNode:
         self.config = make_config(folder, **limits)
         self.folder = folder
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-        self.inbox = Inbox(folder / "inbox", self.ledger, self.config.limits.min_free_bytes, "test")
+        self.inbox = Inbox(folder / "inbox", self.ledger, self.config.limits.min_free_bytes)
         self.arrivals: list[Any] = []
         self.ends: list[Any] = []
         self.listener = Listener(self.config, self.inbox, self.arrivals.append, self.ends.append)
@@ -76,7 +75,7 @@ class RunningNode:
 
     def wait_until_idle(self, seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds
-        while any("AcceptorThread" in thread.name for thread in threading.enumerate()):
+        while self.listener.connections:
             assert time.monotonic() < deadline, "an association never ended"
             time.sleep(0.02)
 

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -178,8 +179,12 @@ def test_an_error_in_the_ledger_is_a_failure_status_and_not_the_end(node, monkey
 def test_stop_waits_for_open_associations_then_aborts_them(tmp_path):
     node = RunningNode(tmp_path)
     assoc = node.associate((CTImageStorage, ExplicitVRLittleEndian))
+    server = node.listener._server
     node.listener.stop(0.2)
-    node.wait_until_idle()
+    deadline = time.monotonic() + 5
+    while server.connections and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.connections == 0
     assert not assoc.is_established
     node.close()
 

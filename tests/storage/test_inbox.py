@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,14 @@ from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import Outcome
 
-ORIGIN = Origin("a", "CT1", "NEGVOL")
+ORIGIN = Origin("a", "CT1", "NEGVOL", "node")
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 @pytest.fixture
 def inbox(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    yield Inbox(tmp_path / "inbox", ledger, 0, "node")
+    yield Inbox(tmp_path / "inbox", ledger, 0)
     ledger.close()
 
 
@@ -54,9 +55,8 @@ def test_an_object_is_durable_before_its_row(inbox, monkeypatch):
 
     def watch(name, function):
         def watched(*arguments):
-            done.append(
-                f"{name} folder" if name == "fsync" and os.path.isdir(f"/proc/self/fd/{arguments[0]}") else name
-            )
+            of_folder = name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+            done.append("fsync folder" if of_folder else name)
             return function(*arguments)
 
         return watched
@@ -166,7 +166,7 @@ def test_what_a_former_life_left_is_swept(inbox):
     inbox.commit(stored)
     assert len(files(inbox)) == 2
     lost._file.close()
-    inbox.recover()
+    inbox.recover("node")
     assert [path.suffix for path in files(inbox)] == [".dcm"]
 
 
