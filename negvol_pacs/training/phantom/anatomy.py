@@ -109,10 +109,9 @@ class Individual:
     skin: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Individual":
-        """Draw a head; half of the mouths are closed."""
+    def draw(cls, rng: np.random.Generator, *, open_mouth: bool = False) -> "Individual":
+        """Draw a head."""
         x, y, z = rng.uniform(0.95, 1.06, 3)
-        open_mouth = rng.random() < 0.5
         common = _joint(rng, Side.RIGHT)
         return cls(
             scale=(float(x), float(y), float(z)),
@@ -137,9 +136,9 @@ def _joint(rng: np.random.Generator, side: Side) -> dict[str, float]:
         "superior": rng.uniform(2.1, 2.9),
         "anterior": rng.uniform(2.0, 2.8),
         "posterior": rng.uniform(2.0, 2.8),
-        "fossa_depth": rng.uniform(6.2, 7.8),
-        "eminence": rng.uniform(9.5, 11.5),
-        "postglenoid": rng.uniform(7.2, 8.6),
+        "fossa_depth": rng.uniform(6.8, 8.2),
+        "eminence": rng.uniform(8.6, 10.4),
+        "postglenoid": rng.uniform(7.0, 8.2),
         "roof": rng.uniform(0.8, 1.8),
     }
 

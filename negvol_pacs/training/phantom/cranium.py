@@ -39,13 +39,13 @@ def brain(individual: Individual) -> Solid:
 
 
 def skull(individual: Individual) -> Solid:
-    """Cranium and upper face without the teeth; the base is solid but for its cavities."""
+    """Cranium and upper face without the teeth, the cranial cavity still filled; see `brain`."""
     inside = brain(individual)
     joints = list(individual.joints.values())
     parts = [_calvaria(individual), _base(inside), _clivus(), _frontal_crest(), _occiput(), _face()]
     for joint in joints:
         parts += [squama_and_arch(joint), petromastoid(joint), articular(joint), _sphenoid_ridge(joint), _cheek(joint)]
-    body = cut(union(parts, blend=2.5), [inside, *(fossa_space(joint) for joint in joints)], blend=0.4)
+    body = cut(union(parts, blend=2.5), [fossa_space(joint) for joint in joints], blend=0.4)
     body = cut(body, [cavity for joint in joints for cavity in _holes(joint)], blend=1.0)
     thin = [tympanic(joint) for joint in joints] + [plate for joint in joints for plate in _thin_plates(joint)]
     body = union([body, *thin, *_nasal_plates()], blend=0.8)

@@ -43,6 +43,8 @@ def make_head(
     low: tuple[float, float, float] = LOW,
     high: tuple[float, float, float] = HIGH,
     individual: Individual | None = None,
+    *,
+    open_mouth: bool = False,
 ) -> Head:
     """Make a head.
 
@@ -56,9 +58,11 @@ def make_head(
         Corners (x, y, z) of the field of view, LPS mm, the origin midway between the condyles.
     individual
         Sizes; drawn from the seed when None.
+    open_mouth
+        Whether the drawn mouth is open, by a random width.
     """
     rng = np.random.default_rng(seed)
-    individual = individual or Individual.draw(rng)
+    individual = individual or Individual.draw(rng, open_mouth=open_mouth)
     canvas = Canvas.of(low, high, spacing_mm, individual.scale, rng)
     _bones(canvas, individual)
     _soft_tissue(canvas, individual, rng)
@@ -80,8 +84,9 @@ def _bones(canvas: Canvas, individual: Individual) -> None:
     canvas.draw(neck.vertebrae((0, 20, -22), 2.0, 6), Tissue.VERTEBRA, 1.0)
     canvas.draw(neck.hyoid((0, -42, -100)), Tissue.OTHER_BONE, 1.0)
     fine = [([c - 30 for c in joint.centre], [c + 30 for c in joint.centre]) for joint in joints]
-    canvas.draw(cranium.brain(individual), Tissue.BRAIN, 1.0, fine=fine)
+    # One unevenness moves both faces of the base alike: the thin roof of the fossa stays whole.
     canvas.draw(cranium.skull(individual), Tissue.SKULL, 1.0, rough_mm=0.35, fine=fine)
+    canvas.draw(cranium.brain(individual), Tissue.BRAIN, 1.0, rough_mm=0.35, fine=fine)
     centre, axes = jaw.motion(individual)
     canvas.draw(jaw.mandible(individual).placed(centre, axes), Tissue.MANDIBLE, 1.0, rough_mm=0.3, fine=fine)
     for tissue in (Tissue.TEETH, Tissue.METAL):

@@ -43,8 +43,10 @@ def motion(individual: Individual) -> tuple[list[float], NDArray[np.float64]]:
     # Rows are the mandible's axes in the head: the chin goes down and back.
     axes = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
     joints = individual.joints.values()
-    slope = float(np.mean([joint.fossa_depth / joint.eminence for joint in joints]))
-    return [0.0, -individual.glide, -0.9 * slope * individual.glide], axes
+    depth = float(np.mean([joint.fossa_depth for joint in joints]))
+    length = float(np.mean([joint.eminence for joint in joints]))
+    down = depth * np.sin(0.5 * np.pi * min(individual.glide / length, 1.0)) ** 2 + 0.1 * individual.glide
+    return [0.0, -individual.glide, -float(down)], axes
 
 
 def teeth(individual: Individual, *, upper: bool, metal: bool) -> Solid | None:

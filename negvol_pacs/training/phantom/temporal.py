@@ -70,7 +70,7 @@ def tympanic(joint: JointSizes) -> Solid:
 
 def _styloid(joint: JointSizes) -> Solid:
     at = joint.at
-    return chain([at(45, 17, -6), at(43, 14, -16), at(38, 6, -38)], [3.0, 1.8, 0.9])
+    return chain([at(45, 17, -6), at(43, 14, -16), at(38, 6, -38)], [2.6, 1.5, 0.8])
 
 
 def external_meatus(joint: JointSizes) -> Solid:
