@@ -154,8 +154,13 @@ class Listener:
         ]
         node = self._config.node
         address = (node.host, node.port)
-        self._server = GuardedServer(_entity(self._config), address, handlers, self._config.limits, self._prepare)
-        self._inbox.recover(node.executor_id)
+        server = GuardedServer(_entity(self._config), address, handlers, self._config.limits, self._prepare)
+        try:
+            self._inbox.recover(node.executor_id)
+        except BaseException:
+            server.server_close()
+            raise
+        self._server = server
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
