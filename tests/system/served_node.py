@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import highdicom as hd
+import numpy as np
 from conftest import Orthanc, free_port, need, running, wait_for
 
+from negvol_pacs.anatomy import Side
+
+MANDIBULAR_CONDYLE, RIGHT, LEFT = "67183008", "24028007", "7771000"  # SNOMED CT
 NEGVOL = [sys.executable, "-m", "negvol_pacs"]
 CONFIG = """
 [node]
@@ -83,8 +88,22 @@ def serve(folder: Path, pacs: Orthanc, *, port: int | None = None, coarse: bool 
     environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
     with running([*NEGVOL, "serve", "--config", str(node.config)], node.log, env=environment) as process:
         for ready in ("receiver-ready", "worker-ready"):
-            wait_for(lambda: node.logged(ready) or process.poll() is not None, 90, ready)  # noqa: B023 - used at once
+            wait_for(lambda: node.logged(ready) or process.poll() is not None, 240, ready)  # noqa: B023 - used at once
         assert process.poll() is None, node.log.read_text()
         yield node
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def condyle_centroids(seg: hd.seg.Segmentation) -> dict[Side, np.ndarray]:
+    """LPS mm of the centroid of each condyle, by the codes alone."""
+    volume = seg.get_volume(combine_segments=False)
+    found = {}
+    for position, number in enumerate(seg.segment_numbers):
+        described = seg.get_segment_description(number)
+        if described.segmented_property_type.value == MANDIBULAR_CONDYLE:
+            (laterality,) = described.SegmentedPropertyTypeModifierCodeSequence
+            voxels = np.argwhere(volume.array[..., position])
+            side = {RIGHT: Side.RIGHT, LEFT: Side.LEFT}[laterality.CodeValue]
+            found[side] = volume.map_indices_to_reference(voxels.mean(axis=0)[None])[0]
+    return found
