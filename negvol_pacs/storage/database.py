@@ -56,23 +56,15 @@ class Database:
         with _translated(), self._engine.connect() as connection:
             yield connection.execution_options(negvol_reading=True)
 
-    def one(self, table: sa.Table, where: sa.ColumnElement[bool]) -> dict[str, Any] | None:
-        """Read one row."""
-        with self.reading() as connection:
-            return one(connection, table, where)
-
     def all(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         """Read rows."""
         with self.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def one(
-    connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool], *, order: Any = None, lock: bool = False
-) -> dict[str, Any] | None:
-    """Read the first row of ``table`` that matches, locked for this transaction if asked."""
-    query = sa.select(table).where(where).order_by(order).limit(1)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+def first(connection: sa.Connection, query: sa.Select[Any], **parameters: Any) -> dict[str, Any] | None:
+    """Read the first row of a query."""
+    row = connection.execute(query, parameters).mappings().first()
     return None if row is None else dict(row)
 
 

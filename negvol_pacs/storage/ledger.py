@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from negvol_pacs.storage.database import Database, one, put
+from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.records import (
     Delivery,
     DeliveryState,
@@ -32,6 +32,22 @@ from negvol_pacs.storage.schema import (
     instances,
     results,
     verdicts,
+)
+
+# The statements of the way that every instance goes, built once.
+_INSTANCE = sa.select(instances).where(instances.c.sop_uid == sa.bindparam("uid"))
+_ASSOCIATION = sa.select(associations.c.id).where(associations.c.id == sa.bindparam("uid"))
+_LATEST = (
+    sa.select(generations)
+    .where(generations.c.study_uid == sa.bindparam("study"))
+    .order_by(generations.c.number.desc())
+    .limit(1)
+    .with_for_update()
+)
+_TOUCH = (
+    generations.update()
+    .where(generations.c.study_uid == sa.bindparam("study"), generations.c.state == State.RECEIVING)
+    .values(last_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
 )
 
 
@@ -91,33 +107,28 @@ class Ledger:
     def _enter(self, instance: Instance, node: str) -> tuple[Outcome, Instance]:
         now = self._clock()
         with self._database.writing() as connection:
-            known = one(connection, instances, instances.c.sop_uid == instance.sop_uid)
+            known = first(connection, _INSTANCE, uid=instance.sop_uid)
             if known is not None:
-                self._touch(connection, known["study_uid"], now)
+                connection.execute(_TOUCH, {"study": known["study_uid"], "now": now})
                 same = known["sha256"] == instance.sha256
                 return (Outcome.REPEATED if same else Outcome.CONFLICT), Instance(**known)
             entry = replace(instance, generation=self._open_generation(connection, instance, now))
-            connection.execute(instances.insert().values(**asdict(entry)))
-            if one(connection, associations, associations.c.id == instance.association_id) is None:
+            connection.execute(instances.insert(), asdict(entry))
+            if first(connection, _ASSOCIATION, uid=instance.association_id) is None:
                 row = {"id": instance.association_id, "node": node, "opened_at": now, "ended_at": None}
-                connection.execute(associations.insert().values(**row))
+                connection.execute(associations.insert(), row)
             return Outcome.NEW, entry
 
     def _open_generation(self, connection: sa.Connection, instance: Instance, now: float) -> int:
-        mine = generations.c.study_uid == instance.study_uid
-        latest = one(connection, generations, mine, order=generations.c.number.desc(), lock=True)
+        latest = first(connection, _LATEST, study=instance.study_uid)
         if latest is not None and latest["state"] == State.RECEIVING:
-            self._touch(connection, instance.study_uid, now)
+            connection.execute(_TOUCH, {"study": instance.study_uid, "now": now})
             return int(latest["number"])
         number = 1 if latest is None else int(latest["number"]) + 1
         row = {"study_uid": instance.study_uid, "number": number, "state": State.RECEIVING, "code": "", "reason": ""}
         row |= {"opened_at": now, "last_at": now, "updated_at": now, "calling_ae": instance.calling_ae}
-        connection.execute(generations.insert().values(**row))
+        connection.execute(generations.insert(), row)
         return number
-
-    def _touch(self, connection: sa.Connection, study_uid: str, now: float) -> None:
-        receiving = (generations.c.study_uid == study_uid) & (generations.c.state == State.RECEIVING)
-        connection.execute(generations.update().where(receiving).values(last_at=now, updated_at=now))
 
     def association_ended(self, association_id: str) -> None:
         """Count the quiet period of what came on this association from now."""
@@ -137,7 +148,8 @@ class Ledger:
 
     def find_instance(self, sop_uid: str) -> Instance | None:
         """Return the instance with this SOP Instance UID, if it was received."""
-        row = self._database.one(instances, instances.c.sop_uid == sop_uid)
+        with self._database.reading() as connection:
+            row = first(connection, _INSTANCE, uid=sop_uid)
         return None if row is None else Instance(**row)
 
     def instances(self, study_uid: str, generation: int | None = None) -> list[Instance]:
@@ -173,7 +185,7 @@ class Ledger:
         long_quiet = generations.c.last_at <= now - 10 * quiet_period_s
         due = receiving & ((quiet & ~busy) | long_quiet)
         with self._database.writing() as connection:
-            row = one(connection, generations, due, lock=True)
+            row = first(connection, sa.select(generations).where(due).with_for_update())
             if row is None:
                 return None
             closed = generations.update().where(receiving).values(state=State.COMPLETE, updated_at=now)
@@ -259,7 +271,7 @@ class Ledger:
                 put(connection, results, asdict(entry) | {"former": json.dumps(entry.former)})
                 for name in names if entry.sop_uid else ():
                     mine = (deliveries.c.sop_uid == entry.sop_uid) & (deliveries.c.destination == name)
-                    if one(connection, deliveries, mine) is None:
+                    if first(connection, sa.select(deliveries).where(mine)) is None:
                         row = Delivery(entry.sop_uid, name, DeliveryState.PENDING, 0, now, "", now)
                         connection.execute(deliveries.insert().values(**asdict(row)))
 
@@ -279,7 +291,8 @@ class Ledger:
 
     def is_own_result(self, sop_uid: str) -> bool:
         """Tell whether this node made the object with this SOP Instance UID."""
-        return bool(sop_uid) and self._database.one(results, results.c.sop_uid == sop_uid) is not None
+        query = sa.select(results.c.kind).where(results.c.sop_uid == sop_uid).limit(1)
+        return bool(sop_uid) and bool(self._database.all(query))
 
     def record_attempt(
         self, sop_uid: str, destination: str, state: DeliveryState, error: str = "", next_try: float = 0.0
