@@ -1,0 +1,147 @@
+"""Painted examples: a deformed, painted joint or head with what the network shall say of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from negvol_pacs.anatomy import Side
+from negvol_pacs.segmentation.intensity import AIR, normalise_head, normalise_voi
+from negvol_pacs.training.fields import smooth_field, tensor_generator
+from negvol_pacs.training.motion import head_pose, jaw_pose, mesh, sample, wobble
+from negvol_pacs.training.paint import paint
+from negvol_pacs.training.regions import DEPTH_MM, CoarseHead, Region
+from negvol_pacs.training.tissues import Tissue
+
+BONES_SPACING_MM = 0.5
+BONES_VOXELS = 136
+HEAD_SPACING_MM = 1.6
+HEAD_VOXELS = 160
+BALL_MM = 15.0
+"""The localizer marks this far around the centre of a condylar head."""
+STEPS_A_MM = 16.0
+"""Signed distances are stored as int8, so many steps a millimetre."""
+
+
+@dataclass(frozen=True)
+class JointExample:
+    """A painted VOI of a right joint (or a mirrored left one), axes z, y, x.
+
+    Attributes
+    ----------
+    image
+        Normalised, float16.
+    mandible, skull
+        Signed distance from the surface, int8, ``STEPS_A_MM``, positive inside.
+    """
+
+    image: NDArray[np.float16]
+    mandible: NDArray[np.int8]
+    skull: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class HeadExample:
+    """A painted head: image (normalised, float16) and labels (uint8: 1 right, 2 left joint)."""
+
+    image: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+
+
+def joint_example(region: Region, rng: np.random.Generator, voxels: int = BONES_VOXELS) -> JointExample:
+    """Deform, move and paint a joint.
+
+    Parameters
+    ----------
+    region
+        Surroundings of a joint.
+    rng
+        Source of everything random.
+    voxels
+        Edge of the result at ``BONES_SPACING_MM``.
+    """
+    spacing = float(rng.uniform(0.4, 0.55))
+    count = round(voxels * BONES_SPACING_MM / spacing)
+    shape = (count, count, count)
+    points = head_pose(rng, (12, 12, 18), (5, 5, 5))(mesh(shape, spacing))
+    points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))
+    middle = [(n - 1) / 2 for n in region.tissues.shape]
+
+    def look(volume: Tensor, at: Tensor, nearest: bool = False) -> Tensor:
+        return sample(volume, at, region.spacing, middle, nearest)
+
+    generator = tensor_generator(rng)
+
+    def roughness(most: float) -> Tensor:
+        return smooth_field(shape, (spacing,) * 3, rng.uniform(3, 10), generator) * rng.uniform(0, most)
+
+    mandible = look(region.mandible, jaw_pose(rng)(points)).add_(roughness(0.6))
+    skull = look(region.skull, points).add_(roughness(0.25))
+    # Cartilage keeps the bones apart, in most people.
+    gap = rng.uniform(0.3, 1.5) if rng.random() < 0.85 else 0.0
+    mandible = torch.minimum(mandible, -(skull + gap))
+    labels = compose(look(region.tissues, points, nearest=True).to(torch.uint8), mandible, skull)
+    image = torch.from_numpy(paint(labels.numpy(), (spacing,) * 3, rng))
+    size = (voxels, voxels, voxels)
+    stack = torch.stack([image, mandible.clamp_(-DEPTH_MM, DEPTH_MM), skull.clamp_(-DEPTH_MM, DEPTH_MM)])[None]
+    image, mandible, skull = functional.interpolate(stack, size=size, mode="trilinear", align_corners=False)[0]
+    steps = [(distance * STEPS_A_MM).round().to(torch.int8).numpy() for distance in (mandible, skull)]
+    return JointExample(normalise_voi(image.numpy()).astype(np.float16), *steps)
+
+
+def compose(tissues: Tensor, mandible: Tensor, skull: Tensor) -> Tensor:
+    """Tissues with the bones put where their signed distances are positive."""
+    old = (tissues == Tissue.SKULL) | (tissues == Tissue.AIR_CELL)
+    result = torch.where(old & (skull <= 0), torch.tensor(Tissue.SOFT, dtype=torch.uint8), tissues)
+    result[(skull > 0) & (result != Tissue.AIR_CELL)] = Tissue.SKULL
+    result[mandible > 0] = Tissue.MANDIBLE
+    return result
+
+
+def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_VOXELS) -> HeadExample:
+    """Deform, move and paint a whole head.
+
+    Parameters
+    ----------
+    head
+        A head.
+    rng
+        Source of everything random.
+    voxels
+        Edge of the result; its spacing is near ``HEAD_SPACING_MM``.
+    """
+    spacing = HEAD_SPACING_MM * float(rng.uniform(0.9, 1.12)) * HEAD_VOXELS / voxels
+    shape = (voxels, voxels, voxels)
+    right, left = (head.centres[side] for side in (Side.RIGHT, Side.LEFT))
+    middle = (right + left) / 2
+    points = head_pose(rng, (15, 12, 25), (40, 25, 20))(mesh(shape, spacing))
+    points += wobble(shape, spacing, rng, rng.uniform(0.5, 4.0), rng.uniform(0.0, 1.5))
+    jaw = jaw_pose(rng)(points)
+    mandible = sample(head.mandible, jaw, head.spacing, middle.tolist())
+    tissues = sample(head.tissues, points, head.spacing, middle.tolist(), nearest=True).to(torch.uint8)
+    tissues[mandible > 0.5] = Tissue.MANDIBLE
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    for number, centre in ((1, right), (2, left)):
+        offset = torch.from_numpy(((centre - middle) * head.spacing).astype(np.float32)).view(3, 1, 1, 1)
+        labels[(jaw - offset).square().sum(0) < BALL_MM**2] = number
+    hidden = _outside_field(points, head, middle, rng)
+    image = paint(tissues.numpy(), (spacing,) * 3, rng)
+    normal = torch.from_numpy(normalise_head(np.where(hidden.numpy(), image.min(), image)))
+    if rng.random() < 0.5:
+        normal, hidden = normal.flip(-1), hidden.flip(-1)
+        labels = torch.tensor([0, 2, 1], dtype=torch.uint8)[labels.flip(-1).int()]
+    labels[hidden] = 0
+    return HeadExample(normal.clamp_(min=AIR).half().numpy(), labels.numpy())
+
+
+def _outside_field(points: Tensor, head: CoarseHead, middle: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
+    """Beyond the source's border, and beyond a randomly cropped field of view."""
+    hidden = torch.zeros(points.shape[1:], dtype=torch.bool)
+    for axis, (place, count) in enumerate(zip(middle, head.tissues.shape, strict=True)):
+        index = points[axis] / head.spacing + float(place)
+        cut = rng.uniform(0, 0.2, 2) * (rng.random(2) < 0.3) * count
+        hidden |= (index < float(cut[0])) | (index > count - 1 - float(cut[1]))
+    return hidden

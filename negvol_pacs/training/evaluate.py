@@ -1,0 +1,80 @@
+"""Figures of a network on held-out synthetic examples."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from numpy.typing import NDArray
+from torch import nn
+
+from negvol_pacs.training.dataset import HEAD_SPACING_MM, STEPS_A_MM, HeadExample, JointExample
+
+_NEAR_MM = 4.0
+
+
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Dice coefficient of two masks; 1 when both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 1.0 if total == 0 else 2 * int((first & second).sum()) / total
+
+
+def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], window: int) -> dict[str, float]:
+    """Mean figures over examples.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    held_out
+        Joints: Dice of MC and TB, and of both within 4 mm of either bone's surface in the
+        joint space. Heads: how many joints are found, and the error of their centres, mm.
+    window
+        Voxels along each edge that the network sees.
+    """
+    found: dict[str, list[float]] = {}
+    for example in held_out:
+        image = torch.from_numpy(example.image.astype(np.float32))[None, None]
+        with torch.inference_mode():
+            if isinstance(example, JointExample):
+                logits = sliding_window_inference(
+                    image.to(next(network.parameters()).device), (window,) * 3, 1, network, overlap=0.5, mode="gaussian"
+                )
+            else:
+                logits = network(image.to(next(network.parameters()).device))
+        answer = logits[0].argmax(0).cpu().numpy()
+        figures = _joint(answer, example) if isinstance(example, JointExample) else _head(answer, example)
+        for name, value in figures.items():
+            found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _joint(answer: NDArray[np.int64], example: JointExample) -> dict[str, float]:
+    mandible, skull = example.mandible > 0, example.skull > 0
+    near = STEPS_A_MM * _NEAR_MM
+    space = (np.abs(example.mandible.astype(int)) < near) & (np.abs(example.skull.astype(int)) < near)
+    figures = {"Dice of the mandible": dice(answer == 1, mandible), "Dice of the skull": dice(answer == 2, skull)}
+    if space.any():
+        figures["Dice of both bones, less than 4 mm from both"] = dice((answer > 0) & space, (mandible | skull) & space)
+    return figures
+
+
+def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    errors, hits, false = [], [], []
+    for label in (1, 2):
+        true, got = example.labels == label, answer == label
+        if true.sum() < 500:  # most of the joint lies outside the field of view
+            false.append(float(got.sum() > 500))
+            continue
+        hits.append(float(got.any()))
+        if got.any():
+            offset = np.argwhere(got).mean(0) - np.argwhere(true).mean(0)
+            errors.append(float(np.linalg.norm(offset)) * HEAD_SPACING_MM)
+    if hits:
+        figures["Share of joints found"] = float(np.mean(hits))
+    if errors:
+        figures["Error of the centre, mm"] = float(np.mean(errors))
+    if false:
+        figures["Share of absent joints reported"] = float(np.mean(false))
+    return figures
