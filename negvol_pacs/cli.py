@@ -29,6 +29,7 @@ app.command("check-config")(node.check_config)
 app.add_typer(queue.app, name="queue")
 app.command()(offline.demo)
 app.command()(offline.phantom)
+app.command()(offline.train)
 app.command()(node.version)
 
 

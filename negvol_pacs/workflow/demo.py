@@ -28,7 +28,7 @@ from negvol_pacs.workflow.demo_pacs import AE_TITLE, Pacs, free_port, open_pacs,
 from negvol_pacs.workflow.process import Exit
 from negvol_pacs.workflow.supervise import negvol
 
-_START_S, _LIMIT_S = 60.0, 1800.0
+_START_S, _LIMIT_S = 120.0, 1800.0
 _SENDER = "DEMO"
 _PHANTOM_SPACING_MM = 0.6
 _SAYING = {
@@ -105,7 +105,7 @@ def run(dicom: Path | None, folder: Path, console: Console) -> Exit:
         study, paths = _series(dicom, state)
         _send(paths, settings, say)
         outcome = _wait(study, state, pacs, node, say)
-        say(f"Results at the PACS ({pacs.name})" if outcome.received else "Stopping the node")
+        say(f"Results at the PACS, {pacs.name}" if outcome.received else "Stopping the node")
     return _report(outcome, folder, console)
 
 

@@ -1,5 +1,6 @@
 """What stands for the PACS in the demo: Orthanc where it can run on loopback alone, else a small storage SCP."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -46,7 +47,7 @@ def free_port() -> int:
 
 
 def open_pacs(folder: Path, state: Path) -> Pacs:
-    """Start Orthanc when this process is alone in its network, else the small SCP.
+    """Start Orthanc when this process is alone in its network; else, or if it does not start, the small SCP.
 
     Parameters
     ----------
@@ -55,7 +56,10 @@ def open_pacs(folder: Path, state: Path) -> Pacs:
     state
         What only the demo needs.
     """
-    return Orthanc(folder, state) if _ALONE in os.environ else StorageScp(folder)
+    if _ALONE in os.environ:
+        with contextlib.suppress(OSError):
+            return Orthanc(folder, state)
+    return StorageScp(folder)
 
 
 def run_alone() -> None:

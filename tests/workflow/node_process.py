@@ -44,7 +44,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def until(condition, timeout_s=40, what="condition"):
+def until(condition, timeout_s=120, what="condition"):
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not come in {timeout_s} s"
@@ -127,7 +127,7 @@ class Node:
             self._ledger = layout.open_ledger(self.state)
         return self._ledger
 
-    def wait_for(self, state, study=None, number=None, timeout_s=40):
+    def wait_for(self, state, study=None, number=None, timeout_s=120):
         def reached():
             return [g for g in self.ledger.generations(study, states=[State(state)]) if number in (None, g.number)]
 

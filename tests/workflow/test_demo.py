@@ -1,6 +1,7 @@
 """The demo from the command line, with the stand-in for networks and measurement."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,11 +9,19 @@ import pytest
 from node_process import STAND_IN
 from pydicom import dcmread
 
+ALONE = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--"]
 
-def demo(folder, out, tmp_path):
-    command = [sys.executable, str(STAND_IN), "demo", "--dicom", str(folder), "--out", str(out)]
+
+def demo(folder, out, tmp_path, *prefix, **more):
+    command = [*prefix, sys.executable, str(STAND_IN), "demo", "--dicom", str(folder), "--out", str(out)]
     environment = os.environ | {"STAND_IN_LOG": str(tmp_path / "log.txt"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment | more, timeout=250, check=False)
+
+
+def can_be_alone():
+    if not shutil.which("Orthanc") or not shutil.which("unshare"):
+        return False
+    return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.slow
@@ -26,6 +35,17 @@ def test_results_come_back_and_nothing_is_left_but_them(make_ct, tmp_path):
     for word in ("Fossa width", "Right", "Left", "mm", "Computation failed", "joints.png"):
         assert word in done.stdout
     assert not processes_with(str(out))
+
+
+@pytest.mark.slow
+@pytest.mark.system
+@pytest.mark.skipif(not can_be_alone(), reason="no Orthanc, or no permission for a network namespace")
+def test_orthanc_alone_with_loopback_is_the_pacs(make_ct, tmp_path):
+    out = tmp_path / "out"
+    done = demo(make_ct(), out, tmp_path, *ALONE, NEGVOL_DEMO_ALONE="1")
+    assert done.returncode == 0, done.stderr
+    assert "Orthanc" in done.stdout
+    assert {dcmread(out / name).Modality for name in ("SEG.dcm", "SR.dcm")} == {"SEG", "SR"}
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ class Worker:
         log = self.state / "log.txt"
         return log.read_text().splitlines() if log.exists() else []
 
-    def wait_for(self, line: str, count: int = 1, timeout_s: float = 25) -> None:
+    def wait_for(self, line: str, count: int = 1, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while self.lines().count(line) < count:
             assert time.monotonic() < deadline, f"{line!r} did not come {count} times: {self.lines()}"
