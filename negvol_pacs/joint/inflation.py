@@ -20,19 +20,20 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from negvol_pacs.errors import InflationError
+from negvol_pacs.joint.folding import unfold
 from negvol_pacs.joint.frame import Plane
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.operators import averaging, cotangent_stiffness, face_normals, smooth_normals, vertex_areas
+from negvol_pacs.joint.operators import cotangent_stiffness, vertex_areas, vertex_normals
 from negvol_pacs.joint.rays import Rays
 
-STEPS = 4
-NORMAL_ROUNDS = 12  # about 1 mm at a 0.4 mm mesh
+STEPS = 5
+NORMAL_SMOOTHING_MM = 2.5  # normals of a hollow of the condyle would cross each other
 PRESSURE = 1.2  # p, 1/mm: a fissure of width a is entered by p a² / 8
 NEAR_MM, FAR_MM = 6.0, 9.0  # bone nearer than the first confines, farther than the second does not
 MARGIN_MM = 2.5  # so far below the opening the condyle is still inflated: the membrane's free border
 FADE_MM = 7.0  # so far below the opening nothing moves
 PUSH_MM = 0.25  # into the confining bone, which is subtracted: no film is left between
-CONVERGED_MM = 0.05
+MOST_SOLVES = 40
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,13 @@ class Inflation:
     mesh
         LPS mm; vertex by vertex from the condyle's mesh; confined parts reach ``PUSH_MM`` into the bone.
     thickness
-        Distance gone at each vertex up to the bone, mm, shape (n,).
-    confined
-        Weight in [0, 1] of the bone at each vertex.
+        Distance that each vertex of the head went, mm, shape (k,).
     converged
-        False when the last step still moved the free membrane by more than 0.05 mm.
+        False when the set of confined vertices did not settle.
     """
 
     mesh: Mesh
     thickness: NDArray[np.float64]
-    confined: NDArray[np.float64]
     converged: bool
 
 
@@ -75,26 +73,28 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
         If no part of the condyle faces bone.
     """
     height = opening.height(mc.vertices)
-    fading = np.clip((height + FADE_MM) / (FADE_MM - MARGIN_MM), 0, 1)
-    average = averaging(mc.triangles, len(mc.vertices))
     head = height > -FADE_MM
-    position, thickness = mc.vertices.copy(), np.zeros(len(mc.vertices))
+    fading = np.clip((height + FADE_MM) / (FADE_MM - MARGIN_MM), 0, 1)[head]
+    near = height[head] > -MARGIN_MM
+    triangles = _renumbered(mc.triangles, head)
+    position, thickness = mc.vertices[head], np.zeros(head.sum())
+    converged = True
     for step in range(STEPS):
-        shape = Mesh(position, mc.triangles)
-        normals = smooth_normals(shape, average, NORMAL_ROUNDS)
-        room = np.zeros(len(position))
-        room[head] = bone.distance(position[head], normals[head])
-        weight = _confinement(room + thickness) * (height > -MARGIN_MM)
-        if not (weight[height > 0] > 0).any():
+        membrane = _Membrane(position, triangles)
+        normals = membrane.smooth(vertex_normals(position, triangles))
+        room = bone.distance(position, normals)
+        weight = _confinement(room + thickness) * near
+        if not (weight[height[head] > 0] > 0).any():
             raise InflationError("No bone faces the condyle.")
-        layer = _Membrane(shape, head).solve(room, weight)
-        share = 1 / (STEPS - step)
-        moved = share * layer * fading
+        layer, settled = membrane.inflate(np.minimum(room, 4 * FAR_MM), weight)
+        moved = layer * fading / (STEPS - step)
         position = position + moved[:, None] * normals
         thickness += moved
+        converged &= settled
     touching = weight * np.clip(1 - (room - layer) / PUSH_MM, 0, 1)
-    position = position + PUSH_MM * touching[:, None] * normals
-    return Inflation(Mesh(position, mc.triangles), thickness, touching, True)
+    vertices = mc.vertices.copy()
+    vertices[head] = position + PUSH_MM * touching[:, None] * normals
+    return Inflation(unfold(Mesh(vertices, mc.triangles), height > -MARGIN_MM), thickness[near], converged)
 
 
 def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,32 +102,36 @@ def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.cos(far * np.pi / 2) ** 2)
 
 
+def _renumbered(triangles: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    number = np.cumsum(kept) - 1
+    return number[triangles[kept[triangles].all(axis=1)]].astype(np.int32)
+
+
 class _Membrane:
-    """The obstacle problem on the head, with a free border."""
+    """A piece of surface with a free border."""
 
-    def __init__(self, shape: Mesh, head: NDArray[np.bool_]) -> None:
-        self._index = np.flatnonzero(head)
-        number = np.full(len(head), -1)
-        number[self._index] = np.arange(len(self._index))
-        triangles = number[shape.triangles[head[shape.triangles].all(axis=1)]].astype(np.int32)
-        vertices = shape.vertices[self._index]
+    def __init__(self, vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> None:
         self._mass = vertex_areas(vertices, triangles) + 1e-9
-        self._matrix = (cotangent_stiffness(vertices, triangles) + sparse.diags(1e-6 * self._mass)).tocsr()
+        self._stiffness = cotangent_stiffness(vertices, triangles)
 
-    def solve(self, room: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return d at all vertices (0 off the head) by a primal-dual active set."""
-        u = np.minimum(room[self._index], 4 * FAR_MM)
-        load = PRESSURE * self._mass * weight[self._index]
-        bound = weight[self._index] > 0
-        for self.rounds in range(40):
-            d = _solve_bound(self._matrix, load, u, bound)
-            now = (d > u + 1e-9) | (bound & (load - self._matrix @ d > 0))
+    def smooth(self, normals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Diffuse unit vectors over ``NORMAL_SMOOTHING_MM`` of the surface."""
+        system = sparse.diags(self._mass) + NORMAL_SMOOTHING_MM**2 * self._stiffness
+        smoothed = splu(system.tocsc()).solve(self._mass[:, None] * normals)
+        return np.asarray(smoothed / np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-12))
+
+    def inflate(self, u: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+        """Solve the obstacle problem; return d and whether the active set settled (Hintermüller et al. 2002)."""
+        matrix = (self._stiffness + sparse.diags(1e-6 * self._mass)).tocsr()
+        load = PRESSURE * self._mass * weight
+        bound = weight > 0
+        for _ in range(MOST_SOLVES):
+            d = _solve_bound(matrix, load, u, bound)
+            now = (d > u + 1e-9) | (bound & (load - matrix @ d > 0))
             if (now == bound).all():
-                break
+                return np.clip(d, 0, u), True
             bound = now
-        result = np.zeros(len(room))
-        result[self._index] = np.clip(d, 0, u)
-        return result
+        return np.clip(d, 0, u), False
 
 
 def _solve_bound(
@@ -139,9 +143,3 @@ def _solve_bound(
         rows = matrix[free]
         d[free] = splu(rows[:, free].tocsc()).solve(load[free] - rows @ np.where(bound, u, 0.0))
     return d
-
-
-def flipped(before: Mesh, after: Mesh) -> NDArray[np.bool_]:
-    """Return the triangles whose normal turned by more than a right angle, shape (m,)."""
-    a, b = face_normals(before.vertices, before.triangles), face_normals(after.vertices, after.triangles)
-    return np.asarray(np.einsum("ij,ij->i", a, b) < 0)

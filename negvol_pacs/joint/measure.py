@@ -13,6 +13,7 @@ from negvol_pacs.errors import InflationError, JointError
 from negvol_pacs.joint.clipping import negative_volume
 from negvol_pacs.joint.condyle import Condyle
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Landmark, Measurement, Quantity, Symmetry
+from negvol_pacs.joint.folding import crossings
 from negvol_pacs.joint.fossa import Fossa, find_fossa
 from negvol_pacs.joint.frame import transverse_axis
 from negvol_pacs.joint.inflation import inflate
@@ -148,6 +149,8 @@ class _Joint:
         doubt = frozenset() if inflation.converged else frozenset({QualityFlag.NOT_CONVERGED})
         inflated, mc, tb = (to_manifold(mesh) for mesh in (inflation.mesh, surfaces.mc, surfaces.tb))
         space = from_manifold(negative_volume(inflated, mc, tb, fossa.opening))
+        if len(crossings(space)):
+            raise InflationError("The negative volume crosses itself.")
         self._take(Quantity.NV_VOLUME, volume(space), doubt)
         self._take(Quantity.NV_AREA, area(space), doubt)
         return space

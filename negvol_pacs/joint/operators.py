@@ -4,8 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from negvol_pacs.joint.mesh import Mesh
-
 SMALLEST_COTANGENT = 0.05  # keeps the stiffness an M-matrix, for which the obstacle problem has one solution
 LARGEST_COTANGENT = 10.0
 
@@ -49,13 +47,15 @@ def averaging(triangles: NDArray[np.int32], n: int) -> sparse.csr_matrix:
     return (sparse.diags(0.5 / degree) @ link + sparse.identity(n) * 0.5).tocsr()
 
 
-def smooth_normals(mesh: Mesh, average: sparse.csr_matrix, rounds: int) -> NDArray[np.float64]:
-    """Return unit vertex normals, averaged ``rounds`` times over the neighbours."""
-    faces = face_normals(mesh.vertices, mesh.triangles)
-    spread = [np.bincount(mesh.triangles.ravel(), np.repeat(faces[:, k], 3), len(mesh.vertices)) for k in range(3)]
-    normals = np.stack(spread, axis=1).astype(np.float64)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    for _ in range(rounds):
-        normals = average @ normals
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.asarray(normals / np.maximum(length, 1e-12))
+def edges(triangles: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return each edge of a closed, oriented mesh once, shape (k, 2)."""
+    sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    return sides[sides[:, 0] < sides[:, 1]]
+
+
+def vertex_normals(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return unit normals, weighted by the adjacent triangles' areas, shape (n, 3)."""
+    faces = face_normals(vertices, triangles)
+    spread = [np.bincount(triangles.ravel(), np.repeat(faces[:, k], 3), len(vertices)) for k in range(3)]
+    normals = np.stack(spread, axis=1)
+    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12), dtype=np.float64)

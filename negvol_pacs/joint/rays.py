@@ -38,10 +38,26 @@ class Rays:
         hits = self._scene.cast_rays(_tensor(np.concatenate([start, direction], axis=-1)))
         return np.asarray(hits["t_hit"].numpy(), dtype=np.float64)
 
+    def all_hits(
+        self, start: NDArray[np.float64], end: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return all pairs of a segment's index and the index of a triangle that it meets."""
+        rays = np.concatenate([start - self._origin, end - start], axis=-1)
+        hits = self._scene.list_intersections(_tensor(rays))
+        within = hits["t_hit"].numpy() <= 1
+        pair = (hits[key].numpy()[within].astype(np.int64) for key in ("ray_ids", "primitive_ids"))
+        return next(pair), next(pair)
+
     def nearest(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the surface points nearest to ``points``, shape (..., 3), LPS mm."""
         found = self._scene.compute_closest_points(_tensor(points - self._origin))["points"]
         return np.asarray(found.numpy() + self._origin, dtype=np.float64)
+
+    def nearest_with_normals(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the nearest surface points and the surface's unit normals there, shapes (n, 3)."""
+        found = self._scene.compute_closest_points(_tensor(points - self._origin))
+        nearest = np.asarray(found["points"].numpy() + self._origin, dtype=np.float64)
+        return nearest, np.asarray(found["primitive_normals"].numpy(), dtype=np.float64)
 
     def signed_distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance to the surface, mm, negative inside."""

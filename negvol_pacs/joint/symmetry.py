@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.operators import face_normals
@@ -11,8 +12,10 @@ from negvol_pacs.joint.rays import Rays
 
 SUBSAMPLES = 20
 POINTS = 1500  # points of a subsample: one a square millimetre of a negative volume
-ALIGNMENT_POINTS = 3000
-ALIGNMENT_STEPS = 60
+ALIGNMENT_POINTS = 2000
+ALIGNMENT_STEPS = 30
+ALIGNED_MM = 1e-3
+DAMPING = 1e-3
 SEED = 20211109
 
 
@@ -65,19 +68,33 @@ def mirror(mesh: Mesh, normal: NDArray[np.float64]) -> Mesh:
 
 
 def align(moving: Mesh, fixed: Mesh, random: np.random.Generator) -> Mesh:
-    """Move a surface rigidly onto another: iterated closest points, both ways (Besl and McKay 1992)."""
-    ours, theirs = sample(moving, ALIGNMENT_POINTS, random), sample(fixed, ALIGNMENT_POINTS, random)
-    rotation, shift = np.eye(3), theirs.mean(axis=0) - ours.mean(axis=0)
-    to_fixed, to_moving = Rays(fixed), Rays(moving)
+    """Move a surface rigidly onto another: iterated closest points, both ways, along the normals.
+
+    Chen and Medioni 1992; a little damping holds the directions in which the shape slides on itself.
+    """
+    vertices = moving.vertices + centroid(fixed) - centroid(moving)
+    theirs, ours = sample(fixed, ALIGNMENT_POINTS, random), _sample_places(moving, ALIGNMENT_POINTS, random)
+    to_fixed = Rays(fixed)
     for _ in range(ALIGNMENT_STEPS):
-        source = np.concatenate([ours, to_moving.nearest((theirs - shift) @ rotation)])
-        target = np.concatenate([to_fixed.nearest(ours @ rotation.T + shift), theirs])
-        before = rotation, shift
-        rotation, shift = _best_motion(source, target)
-        moved = source @ (rotation - before[0]).T + shift - before[1]
-        if np.abs(moved).max() < 1e-3:
+        points = np.einsum("nk,nkj->nj", ours[1], vertices[moving.triangles[ours[0]]])
+        there, normals = to_fixed.nearest_with_normals(points)
+        back, own_normals = Rays(Mesh(vertices, moving.triangles)).nearest_with_normals(theirs)
+        source, target = np.concatenate([points, back]), np.concatenate([there, theirs])
+        rotation, shift = _best_motion(source, target, np.concatenate([normals, own_normals]))
+        moved = vertices @ rotation.T + shift
+        step = np.abs(moved - vertices).max()
+        vertices = moved
+        if step < ALIGNED_MM:
             break
-    return Mesh(moving.vertices @ rotation.T + shift, moving.triangles)
+    return Mesh(vertices, moving.triangles)
+
+
+def centroid(mesh: Mesh) -> NDArray[np.float64]:
+    """Centre of mass of the solid inside a closed surface, shape (3,)."""
+    origin = mesh.vertices.mean(axis=0)
+    corners = mesh.vertices[mesh.triangles] - origin
+    volumes = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    return np.asarray(origin + volumes @ corners.sum(axis=1) / (4 * volumes.sum()))
 
 
 def area(mesh: Mesh) -> float:
@@ -87,12 +104,18 @@ def area(mesh: Mesh) -> float:
 
 def sample(mesh: Mesh, count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Return points spread evenly over the surface, shape (count, 3)."""
+    triangle, weights = _sample_places(mesh, count, random)
+    return np.asarray(np.einsum("nk,nkj->nj", weights, mesh.vertices[mesh.triangles[triangle]]))
+
+
+def _sample_places(
+    mesh: Mesh, count: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Draw triangles by area and barycentric coordinates in them."""
     weight = np.cumsum(np.linalg.norm(face_normals(mesh.vertices, mesh.triangles), axis=1))
     triangle = np.searchsorted(weight, random.random(count) * weight[-1]).clip(max=len(weight) - 1)
     u, v = np.sqrt(random.random(count)), random.random(count)
-    a, b, c = (mesh.vertices[mesh.triangles[triangle, k]] for k in range(3))
-    points: NDArray[np.float64] = (1 - u)[:, None] * a + (u * (1 - v))[:, None] * b + (u * v)[:, None] * c
-    return points
+    return triangle, np.stack([1 - u, u * (1 - v), u * v], axis=1)
 
 
 def _farthest(mesh: Mesh, other: Rays, random: np.random.Generator) -> float:
@@ -101,10 +124,15 @@ def _farthest(mesh: Mesh, other: Rays, random: np.random.Generator) -> float:
 
 
 def _best_motion(
-    source: NDArray[np.float64], target: NDArray[np.float64]
+    source: NDArray[np.float64], target: NDArray[np.float64], normals: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rotation and shift that bring source nearest to target (Kabsch 1976)."""
-    a, b = source.mean(axis=0), target.mean(axis=0)
-    u, _, vt = np.linalg.svd((target - b).T @ (source - a))
-    rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
-    return rotation, b - rotation @ a
+    """Return the small rotation and shift that bring source nearest to target along the normals."""
+    middle = target.mean(axis=0)
+    arm = source - middle
+    jacobian = np.concatenate([np.cross(arm, normals), normals], axis=1)
+    distance = np.einsum("ij,ij->i", target - source, normals)
+    reach = float(np.mean(np.sum(arm**2, axis=1)))
+    damping = DAMPING * len(source) * np.array([reach] * 3 + [1.0] * 3)
+    turn = np.linalg.solve(jacobian.T @ jacobian + np.diag(damping), jacobian.T @ distance)
+    rotation = Rotation.from_rotvec(turn[:3]).as_matrix()
+    return rotation, middle + turn[3:] - rotation @ middle

@@ -60,7 +60,13 @@ class AnalyticJoint:
         return total * step_mm**3
 
     def masks(
-        self, side: Side = Side.RIGHT, spacing_mm: float = 0.4, turn: Array | None = None, centre: Array | None = None
+        self,
+        side: Side = Side.RIGHT,
+        spacing_mm: float = 0.4,
+        turn: Array | None = None,
+        centre: Array | None = None,
+        *,
+        extent_mm: float = 64.0,
     ) -> JointMasks:
         """Rasterise to probabilities on the canonical grid.
 
@@ -69,17 +75,19 @@ class AnalyticJoint:
         side
             Side of the patient.
         spacing_mm
-            Of the grid, 64 mm wide.
+            Of the grid.
         turn
             Rotation of the head about the joint, shape (3, 3), in LPS.
         centre
             Where the joint lies, LPS mm.
+        extent_mm
+            Width of the grid; less is faster and cuts the bone sooner.
         """
         turn = np.eye(3) if turn is None else turn
         centre = np.zeros(3) if centre is None else np.asarray(centre, dtype=np.float64)
         lateral = 1.0 if side is Side.LEFT else -1.0
         axes = turn @ np.array([[lateral, 0, 0], [0, -1.0, 0], [0, 0, 1.0]])  # joint's axes as columns in LPS
-        n = round(64 / spacing_mm)
+        n = round(extent_mm / spacing_mm)
         offset = (np.arange(n) - (n - 1) / 2) * spacing_mm
         z, y, x = np.meshgrid(offset, offset, offset, indexing="ij")
         points = np.stack([x, y, z], axis=-1) @ axes
@@ -126,7 +134,7 @@ def ellipsoid_in_fossa(
     floor_height = opening_mm - rise * crest + slope * radius * (np.sin(turn) - 1)
 
     def mc(points: Array) -> Array:
-        return np.minimum(_ellipsoid(points - shift, inner), _neck(points - shift, float(inner[1]) * 0.6))
+        return np.asarray(np.minimum(_ellipsoid(points - shift, inner), _neck(points - shift, float(inner[1]) * 0.6)))
 
     def wall(points: Array) -> Array:
         return np.where(points[..., 2] > 0, _ellipsoid(points, outer), _ellipsoid(points[..., :2], outer[:2]))
@@ -221,4 +229,4 @@ def _rounded_intersection(a: Array, b: Array, radius: float) -> Array:
 
 def _neck(points: Array, radius: float) -> Array:
     """A vertical cylinder from the head's centre down."""
-    return np.maximum(np.hypot(points[..., 0], points[..., 1]) - radius, points[..., 2])
+    return np.asarray(np.maximum(np.hypot(points[..., 0], points[..., 1]) - radius, points[..., 2]))
