@@ -16,6 +16,10 @@ from negvol_pacs.training.tissues import Tissue
 Window = tuple[slice, slice, slice]
 
 _WRAP_MM = 2.0
+"""Spacing at which skin is laid out."""
+
+_HOLLOW_MM = 16.0
+"""Skin spans hollows up to twice as wide."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,12 @@ class Canvas:
     def wrap(self, outline: Solid, cover_mm: float, skin: Tissue, inner: Tissue) -> None:
         """Put skin around an outline and at least ``cover_mm`` over all that is drawn, in the air."""
         factor = max(1, round(_WRAP_MM / self.spacing))
-        drawn = self.labels[::factor, ::factor, ::factor] != Tissue.AIR
         near = self.points[::factor, ::factor, ::factor]
-        away = ndimage.distance_transform_edt(~drawn, sampling=factor * self.spacing).astype(np.float32)
-        coarse = np.minimum(outline.distance(near), away - np.float32(cover_mm))
+        pad, step = round(2 * _HOLLOW_MM / _WRAP_MM), factor * self.spacing
+        drawn = np.pad(self.labels[::factor, ::factor, ::factor] != Tissue.AIR, pad, mode="edge")
+        swollen = ndimage.distance_transform_edt(~drawn, sampling=step) < _HOLLOW_MM
+        depth = ndimage.distance_transform_edt(swollen, sampling=step)[(slice(pad, -pad),) * 3].astype(np.float32)
+        coarse = np.minimum(outline.distance(near), np.float32(_HOLLOW_MM - cover_mm) - depth)
         coarse = ndimage.gaussian_filter(coarse, 1.0, mode="nearest")
         size = [n * factor for n in coarse.shape]
         offset = torch.from_numpy(coarse)[None, None]

@@ -23,7 +23,7 @@ def brain(individual: Individual) -> Solid:
     parts = [
         common(cerebrum, above(26.0), blend=10.0),
         ellipsoid((0, 52, 10), (55, 37, 33)),
-        ellipsoid((0, 45, 32), (60, 44, 24)),
+        ellipsoid((0, 45, 32), (55, 42, 22)),
         capsule((0, 18, 22), (0, 30, -20), 12.0, 9.0),
         capsule((0, 30, -20), (0, 34, -140), 7.5, 6.0),
     ]
@@ -84,7 +84,7 @@ def _calvaria(individual: Individual) -> Solid:
 
 def _base(inside: Solid) -> Solid:
     """Floor of the cranial fossae: 3 mm under the brain, up to where the vault begins."""
-    return common(common(inside.grown(3.2), above(32.0, sign=-1)), above(-28.0))
+    return common(common(inside.grown(3.2), above(36.0, sign=-1), blend=8.0), above(-28.0))
 
 
 def _occiput() -> Solid:
@@ -156,14 +156,15 @@ def _cheek(joint: JointSizes) -> Solid:
     body = [at(37, -70, -6), at(48, -67, -8), at(57, -56, -6), at(62, -45, -3)]
     frontal = [at(53, -61, -4), at(53, -63, 16), at(51, -66, 33)]
     wing = box(at(49, -52, 20), (1.8, 12, 14), 1.5)
-    return union([chain(body, [6.0, 6.5, 5.5, 4.0]), chain(frontal, [5.0, 3.8, 4.5]), wing], blend=3.0)
+    malar = ellipsoid(at(49, -67, -7), (10, 6, 9))
+    return union([chain(body, [6.0, 6.5, 5.5, 4.0]), malar, chain(frontal, [5.5, 4.2, 5.0]), wing], blend=5.0)
 
 
 def _thin_plates(joint: JointSizes) -> list[Solid]:
     """Pterygoid process, lateral wall of the orbit, wall between nose and orbit."""
     at = joint.at
     return [
-        box(at(17, -27, -17), (1.3, 6, 17), 1.0).grown(0),
+        box(at(17, -27, -17), (1.3, 6, 17), 1.0),
         box(at(11, -27, -15), (1.1, 5, 15), 1.0),
         box(at(14, -31, -14), (4.5, 2.5, 17), 2.0),
         capsule(at(26, -26, 6), at(40, -34, 20), 3.0, 3.0),
@@ -193,7 +194,7 @@ def _sphenoid_sinus() -> Solid:
 
 
 def _frontal_sinus() -> Solid:
-    return union([ellipsoid((9, -81.5, 38), (9, 3.2, 7)), ellipsoid((-8, -81.5, 37), (7, 3.0, 6))])
+    return union([ellipsoid((8, -80, 38), (7, 2.4, 6)), ellipsoid((-7, -80, 37), (6, 2.3, 5))])
 
 
 def _ethmoid(joint: JointSizes) -> Solid:

@@ -100,7 +100,7 @@ def _half(joint: JointSizes) -> Solid:
         chain(middle, [4.0, 5.6, 5.8, 5.4, 5.0, 4.8], blend=2.0),
         chain(ridge, [4.0, 5.2, 5.0, 4.4, 3.8, 3.6], blend=2.0),
     ]
-    return union([condyle(joint), union([ramus, *body], blend=5.0)], blend=3.0)
+    return union([condyle(joint), union([ramus, *body], blend=9.0)], blend=3.0)
 
 
 def _tooth(number: int, *, upper: bool, crown_only: bool) -> Solid:
@@ -112,7 +112,7 @@ def _tooth(number: int, *, upper: bool, crown_only: bool) -> Solid:
     shrink = 1.0 if upper else 0.95
     x, y = out * x * shrink, y + (0 if upper else 1.5)
     up = 1 if upper else -1
-    half = _WIDTHS[index] * (0.9 if upper else 0.85)
+    half = _WIDTHS[index] * (0.98 if upper else 0.94)
     bite = OCCLUSION + 0.6 * up + (-1.5 if upper and index > 4 else 0)
     crown = ellipsoid((x, y, bite + up * 4.0), (half, half, 4.6))
     if crown_only:

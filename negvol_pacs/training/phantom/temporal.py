@@ -1,7 +1,7 @@
 """Temporal bone of one side: fossa, eminence, arch, meatus, mastoid, petrous pyramid, styloid."""
 
 from negvol_pacs.training.phantom.anatomy import JointSizes
-from negvol_pacs.training.solids import Solid, box, capsule, chain, cut, ellipsoid, union
+from negvol_pacs.training.solids import Solid, capsule, chain, cut, ellipsoid, union
 
 
 def articular(joint: JointSizes) -> Solid:
@@ -54,6 +54,7 @@ def petromastoid(joint: JointSizes) -> Solid:
         ellipsoid(at(58, 30, -4), (9.5, 14, 17)),
         capsule(at(57, 27, -10), at(54, 25, -24), 8.0, 4.0),
         ellipsoid(at(60, 34, 10), (8, 18, 14)),
+        capsule(at(54, 34, -2), at(46, 46, -8), 10.0, 7.0),
     ]
     petrous = [
         chain([at(54, 24, 6), at(38, 17, 5), at(24, 9, 4), at(12, 2, 4)], [11.0, 9.5, 8.0, 5.5], blend=3.0),
@@ -76,7 +77,7 @@ def _styloid(joint: JointSizes) -> Solid:
 def external_meatus(joint: JointSizes) -> Solid:
     """Bony part of the meatus, from the drum outwards."""
     at = joint.at
-    return chain([at(45, 17.5, 0.5), at(54, 16.5, 0), at(66, 18, -1)], [4.2, 3.6, 4.6], blend=1.0)
+    return chain([at(46.5, 17.5, 0.5), at(54, 16.5, 0), at(66, 18, -1)], [3.6, 3.2, 4.2], blend=1.0)
 
 
 def cartilaginous_meatus(joint: JointSizes) -> Solid:
@@ -88,7 +89,7 @@ def cartilaginous_meatus(joint: JointSizes) -> Solid:
 def middle_ear(joint: JointSizes) -> Solid:
     """Tympanic cavity, epitympanum, antrum and internal meatus."""
     at = joint.at
-    cavity = box(at(40.5, 18, 2.5), (2.6, 5, 7), 2.0)
+    cavity = ellipsoid(at(40.5, 18, 2.5), (2.5, 4.6, 7))
     antrum = capsule(at(41, 20, 8), at(49, 28, 8), 2.2, 4.2)
     return union([cavity, antrum], blend=1.0)
 
