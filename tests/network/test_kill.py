@@ -18,7 +18,7 @@ from negvol_pacs.network.sender import send
 from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 
-CONFIG = Config(limits=Limits(association_timeout_s=5, network_timeout_s=5))
+CONFIG = Config(limits=Limits(association_timeout_s=30, network_timeout_s=60))
 
 RECEIVER = """
 import sys, time
@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import network_node
 network_node.free_port = lambda: int(sys.argv[3])
-node = network_node.RunningNode(Path(sys.argv[2]))
+node = network_node.RunningNode(Path(sys.argv[2]), network_timeout_s=60)
 print("ready", flush=True)
 time.sleep(120)
 """
@@ -74,11 +74,11 @@ def test_killed_in_the_middle_of_transfers(tmp_path, delay):
     time.sleep(delay)
     receiver.kill()
     for sender in senders:
-        sender.join(20)
+        sender.join(60)
         assert not sender.is_alive()
     assert 0 < len(acknowledged) < 120
 
-    node = RunningNode(tmp_path)
+    node = RunningNode(tmp_path, network_timeout_s=60)
     assert not list((tmp_path / "inbox" / "incoming").iterdir()), "half-received files are swept"
     sent = {(ds := dcmread(path)).SOPInstanceUID: ds for batch in batches for path in batch}
     for uid in acknowledged:
@@ -142,7 +142,7 @@ def test_killed_at_each_step_of_storing(tmp_path, point):
     if known is not None:
         assert dcmread(inbox.path(known)).PixelData == ct_slice().PixelData
     ledger.close()
-    node = RunningNode(tmp_path)
+    node = RunningNode(tmp_path, network_timeout_s=60)
     acknowledged: list[str] = []
     send_until_dead(node.address[1], write_series(tmp_path / "series", 1), acknowledged)
     assert len(acknowledged) == 1
