@@ -8,6 +8,7 @@ from negvol_pacs.joint.frame import Plane
 
 SMALLEST_SHARE = 0.01  # smaller pieces are crumbs of the subtraction
 TOUCH_MM = 0.05
+FIN_MM = 0.15  # where the plane of the opening touches a crest, thinner space is cut off
 
 
 def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Plane) -> Manifold:
@@ -33,7 +34,8 @@ def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Pla
     above = inflated.trim_by_plane(tuple(opening.normal), float(opening.point @ opening.normal))
     low, high = np.array(above.bounding_box()[:3]), np.array(above.bounding_box()[3:])
     box = Manifold.cube(tuple(high - low + 2)).translate(tuple(low - 1))
-    space = above - mc - (tb ^ box)
+    bone = tb ^ box
+    space = above - mc - bone - _under_crests(bone, opening)
     if space.status() != Error.NoError or space.is_empty():
         raise InflationError("The negative volume is empty or not closed.")
     pieces = [piece for piece in space.decompose() if piece.volume() > SMALLEST_SHARE * space.volume()]
@@ -41,3 +43,14 @@ def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Pla
     if not pieces:
         raise InflationError("No part of the negative volume touches the condyle.")
     return Manifold.compose(pieces)
+
+
+def _under_crests(bone: Manifold, opening: Plane) -> Manifold:
+    """Return the bone's underside thickened over the plane of the opening.
+
+    The plane is tangent to the crests, so the space between would end in a fin of no
+    thickness whose length is chance.
+    """
+    drop = -FIN_MM * opening.normal
+    ceiling = float(opening.point @ opening.normal) + FIN_MM
+    return bone.translate(tuple(drop)).trim_by_plane(tuple(-opening.normal), -ceiling)

@@ -137,7 +137,8 @@ def ellipsoid_in_fossa(
         return np.asarray(np.minimum(_ellipsoid(points - shift, inner), _neck(points - shift, float(inner[1]) * 0.6)))
 
     def wall(points: Array) -> Array:
-        return np.where(points[..., 2] > 0, _ellipsoid(points, outer), _ellipsoid(points[..., :2], outer[:2]))
+        flat = _ellipsoid(points[..., :2], outer[:2])
+        return np.asarray(np.where(points[..., 2] > 0, _ellipsoid(points, outer), flat))
 
     def tb(points: Array) -> Array:
         out = _ellipsoid(points[..., :2], outer[:2])
@@ -160,6 +161,7 @@ def ellipsoid_in_fossa(
 
 
 def parametric_fossa(
+    *,
     width_mm: tuple[float, float] = (10.0, 8.0),
     sides_mm: tuple[float, float] = (11.0, 12.0),
     depth_mm: float = 7.0,
@@ -228,5 +230,5 @@ def _rounded_intersection(a: Array, b: Array, radius: float) -> Array:
 
 
 def _neck(points: Array, radius: float) -> Array:
-    """A vertical cylinder from the head's centre down."""
+    """Return a vertical cylinder from the head's centre down."""
     return np.asarray(np.maximum(np.hypot(points[..., 0], points[..., 1]) - radius, points[..., 2]))

@@ -18,7 +18,7 @@ def test_a_ball_does_not_cross_itself():
 
 def test_overlapping_balls_cross():
     one = ball()
-    two = Mesh(one.vertices + [4.0, 0.3, 0.2], one.triangles + len(one.vertices))
+    two = Mesh(one.vertices + np.array([4.0, 0.3, 0.2]), one.triangles + len(one.vertices))
     both = Mesh(np.concatenate([one.vertices, two.vertices]), np.concatenate([one.triangles, two.triangles]))
     found = both.vertices[crossings(both)]
     assert len(found) > 20

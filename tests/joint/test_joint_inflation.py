@@ -45,13 +45,13 @@ def test_a_hole_in_the_roof_is_bridged():
         whole, tb=lambda p: np.maximum(whole.tb(p), np.where(p[..., 2] > 0, 1.5 - np.hypot(p[..., 0], p[..., 1]), -9))
     )
     _, bone, inflation = inflated(pierced)
-    assert np.isinf(bone.distance(np.zeros(3), UP))
+    assert np.isinf(bone.distance(np.zeros((1, 3)), UP))
     top = inflation.mesh.vertices[np.hypot(*inflation.mesh.vertices[:, :2].T) < 1.0]
     assert top[:, 2].max() == pytest.approx(9.0, abs=0.5)
 
 
 def test_without_bone_there_is_nothing_to_inflate_to():
     joint = sphere_in_cup()
-    far = dataclasses.replace(joint, tb=lambda p: np.linalg.norm(p - [0, 15.0, -10], axis=-1) - 2)
+    far = dataclasses.replace(joint, tb=lambda p: np.linalg.norm(p - [0, 0, 17.0], axis=-1) - 1)
     with pytest.raises(InflationError):
         inflated(far)

@@ -51,4 +51,6 @@ def test_a_plane_that_misses_the_bone_is_an_error():
     surfaces = build_surfaces(joint.masks(Side.LEFT, 0.5, extent_mm=36))
     fossa, condyle = find_fossa(Rays(surfaces.tb), surfaces.mc, np.zeros(3), LEFT, Side.LEFT)
     with pytest.raises(SurfaceError):
-        measure_spaces(surfaces.mc, Mesh(surfaces.tb.vertices + [90.0, 0, 0], surfaces.tb.triangles), condyle, fossa)
+        measure_spaces(
+            surfaces.mc, Mesh(surfaces.tb.vertices + np.array([90.0, 0, 0]), surfaces.tb.triangles), condyle, fossa
+        )

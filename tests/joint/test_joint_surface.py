@@ -43,7 +43,7 @@ def test_a_sphere_keeps_its_radius(spacing):
 
 @pytest.mark.parametrize("handed", [1, -1])
 def test_position_and_orientation_follow_the_affine(handed):
-    centre = ORIGIN + [14.0, 11.0, 9.0]
+    centre = ORIGIN + np.array([14.0, 11.0, 9.0])
     affine = np.eye(4)
     affine[:3, :3] = 0.5 * (np.eye(3) if handed > 0 else np.eye(3)[:, ::-1])
     affine[:3, 3] = ORIGIN
@@ -60,15 +60,15 @@ def test_bone_cut_by_the_grid_is_closed():
 
 
 def test_condyle_is_the_piece_at_the_centre_and_crumbs_of_bone_go():
-    head, other = ORIGIN + [7.0, 7.0, 7.0], ORIGIN + [17.0, 17.0, 17.0]
-    crumb = ORIGIN + [20.0, 5.0, 20.0]
+    head, other = ORIGIN + np.array([7.0, 7.0, 7.0]), ORIGIN + np.array([17.0, 17.0, 17.0])
+    crumb = ORIGIN + np.array([20.0, 5.0, 20.0])
     surfaces = build_surfaces(masks(field((head, 3.0), (other, 5.0)), field((other, 5.0), (crumb, 0.9)), head))
     assert np.linalg.norm(surfaces.mc.vertices - head, axis=1).max() < 3.1
     assert np.linalg.norm(surfaces.tb.vertices - other, axis=1).max() < 5.1
 
 
 def test_enclosed_cavities_are_bone():
-    centre = ORIGIN + [12.0, 12.0, 12.0]
+    centre = ORIGIN + np.array([12.0, 12.0, 12.0])
     solid, hole = field((centre, 8.0)), field((centre, 4.0))
     hollow = hd.Volume(np.minimum(solid.array, 1 - hole.array), solid.affine, coordinate_system="PATIENT")
     surfaces = build_surfaces(masks(hollow, hollow, centre))
@@ -76,7 +76,7 @@ def test_enclosed_cavities_are_bone():
 
 
 def test_no_bone_is_an_error():
-    centre = ORIGIN + [12.0, 12.0, 12.0]
+    centre = ORIGIN + np.array([12.0, 12.0, 12.0])
     ball, empty = field((centre, 5.0)), field((centre + 100, 5.0))
     with pytest.raises(SegmentationEmpty):
         build_surfaces(masks(empty, ball, centre))
@@ -85,7 +85,7 @@ def test_no_bone_is_an_error():
 
 
 def test_an_open_surface_is_no_solid():
-    centre = ORIGIN + [12.0, 12.0, 12.0]
+    centre = ORIGIN + np.array([12.0, 12.0, 12.0])
     ball = build_surfaces(masks(field((centre, 5.0)), field((centre, 5.0)), centre)).mc
     with pytest.raises(SurfaceError):
         to_manifold(Mesh(ball.vertices, ball.triangles[1:]))

@@ -37,10 +37,10 @@ def test_mirrored_joints_are_equal():
     assert found.hausdorff_sd < 0.02
 
 
-@pytest.mark.parametrize("height", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("height", [1.0, 2.0, 3.0])
 def test_a_bump_on_one_side_is_its_height(height):
     found = compare(shell(), mirror(shell(bump=height), TRANSVERSE), TRANSVERSE)
-    assert found.hausdorff == pytest.approx(height, abs=0.3)
+    assert found.hausdorff == pytest.approx(height, abs=0.4)
     assert found.area_ratio > 1
 
 
