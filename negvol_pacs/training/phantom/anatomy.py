@@ -116,8 +116,8 @@ class Individual:
         return cls(
             scale=(float(x), float(y), float(z)),
             joints={side: _variant(rng, common, side) for side in Side},
-            opening=float(rng.uniform(2, 22)) if open_mouth else 0.0,
-            glide=float(rng.uniform(1, 9)) if open_mouth else 0.0,
+            opening=float(rng.uniform(2, 22)) * open_mouth,
+            glide=float(rng.uniform(1, 9)) * open_mouth,
             missing_teeth=frozenset(rng.choice(28, int(rng.integers(0, 6)), replace=False).tolist()),
             crowns=frozenset(rng.choice(28, int(rng.integers(0, 5)), replace=False).tolist()),
             aeration=float(rng.uniform(-0.1, 0.6)),

@@ -82,7 +82,7 @@ def _bones(canvas: Canvas, individual: Individual) -> None:
     """Skull, mandible, teeth and neck; sampled at 1 mm, near the joints as finely as the grid."""
     joints = individual.joints.values()
     canvas.draw(neck.vertebrae((0, 20, -22), 2.0, 6), Tissue.VERTEBRA, 1.0)
-    canvas.draw(neck.hyoid((0, -42, -100)), Tissue.OTHER_BONE, 1.0)
+    canvas.draw(neck.hyoid((0, -42, -87)), Tissue.OTHER_BONE, 1.0)
     fine = [([c - 30 for c in joint.centre], [c + 30 for c in joint.centre]) for joint in joints]
     # One unevenness moves both faces of the base alike: the thin roof of the fossa stays whole.
     canvas.draw(cranium.skull(individual), Tissue.SKULL, 1.0, rough_mm=0.35, fine=fine)
