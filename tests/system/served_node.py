@@ -102,7 +102,7 @@ def condyle_centroids(seg: hd.seg.Segmentation) -> dict[Side, np.ndarray]:
     for position, number in enumerate(seg.segment_numbers):
         described = seg.get_segment_description(number)
         if described.segmented_property_type.value == MANDIBULAR_CONDYLE:
-            (laterality,) = described.SegmentedPropertyTypeModifierCodeSequence
+            (laterality,) = described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence
             voxels = np.argwhere(volume.array[..., position])
             side = {RIGHT: Side.RIGHT, LEFT: Side.LEFT}[laterality.CodeValue]
             found[side] = volume.map_indices_to_reference(voxels.mean(axis=0)[None])[0]
