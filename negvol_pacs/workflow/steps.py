@@ -82,12 +82,14 @@ class Steps:
         except SeriesRefused as refusal:
             self._refuse(study, generation, refusal)
             return []
-        if self._state(study, generation) is not State.PROCESSING:
+        if self._state(study, generation) is State.CANCELLED:
             log.info("study-cancelled")
             return []
         destinations = [destination.name for destination in self._config.destinations]
         self._ledger.record_results(results, destinations)
-        self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING])
+        # After a crash at this very point the step runs again: then it is done already, and goes on.
+        if not self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING, State.DONE]):
+            return []
         log.info("study-done", seconds=round(time.monotonic() - started, 1))
         own = {result.sop_uid for result in results}
         return [

@@ -39,7 +39,7 @@ class Books:
         for path in sorted(folder.iterdir()):
             header = dcmread(path, stop_before_pixels=True)
             body = path.read_bytes()[144 + header.file_meta.FileMetaInformationGroupLength :]
-            origin = Origin("association", "MODALITY", "NEGVOL")
+            origin = Origin("association", "MODALITY", "NEGVOL", "NEGVOL")
             syntax = header.file_meta.TransferSyntaxUID
             incoming = self.inbox.receive(origin, header.SOPClassUID, header.SOPInstanceUID, syntax)
             incoming.write(body)
@@ -138,6 +138,25 @@ def test_what_turns_out_to_be_no_head_is_refused_series_by_series(books, make_ct
     assert books.generation().state is State.REFUSED
     verdicts = books.ledger.verdicts(STUDY, 1)
     assert [(verdict.measured, verdict.code) for verdict in verdicts] == [(False, "no-head")] * 2
+
+
+def test_analysis_repeated_after_a_crash_hands_on_the_same_deliveries_without_measuring(tmp_path, make_ct, monkeypatch):
+    nobody = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
+    measured = []
+
+    def process(selection, networks, config, folder, now, *, progress, former):
+        measured.append(selection)
+        return pipeline.Result(None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", "", RESULT, None)
+
+    monkeypatch.setattr(pipeline, "process_series", process)
+    with closing(Books(tmp_path / "state", series={"quiet_period_s": 0}, destinations=(nobody,))) as books:
+        books.receive(make_ct())
+        books.steps.close(STUDY)
+        books.steps.select(STUDY, 1)
+        assert books.steps.analyse(STUDY, 1) == [(RESULT, "pacs")]
+        assert books.steps.analyse(STUDY, 1) == [(RESULT, "pacs")]
+        assert books.generation().state is State.DONE
+        assert len(measured) == 1
 
 
 def test_a_lost_study_needs_a_person_and_a_finished_one_does_not(books, make_ct):
