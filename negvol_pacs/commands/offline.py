@@ -138,16 +138,20 @@ def train(
     heads: Annotated[int, typer.Option(min=0, help="Number of procedural heads.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     channels: Annotated[tuple[int, int, int, int], typer.Option(help="Width of each level of the V-Net.")] = (
+        8,
         16,
         32,
         64,
-        128,
     ),
-    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 2,
-    window: Annotated[int, typer.Option(min=16, help="Voxels along each edge that the network sees.")] = 96,
+    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 1,
+    window: Annotated[int, typer.Option(min=16, help="Voxels along each edge that the network sees when used.")] = 88,
+    patch: Annotated[int | None, typer.Option(min=16, help="The same in training, where it differs.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Bundle whose weights training starts from.")
+    ] = None,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="The highest of the cycle.")] = 3e-3,
     pool: Annotated[int, typer.Option(min=1, help="Painted heads kept to draw from.")] = 200,
-    per_step: Annotated[float, typer.Option(min=0.0, help="Fresh painted heads a step.")] = 0.3,
+    per_step: Annotated[float, typer.Option(min=0.0, help="Fresh painted heads a step.")] = 0.12,
     painters: Annotated[int, typer.Option(min=1, help="Processes that paint heads.")] = 1,
     weights_version: Annotated[str, typer.Option("--weights-version", help="Written into the bundle.")] = "0.1.0",
     runs: Annotated[
@@ -168,6 +172,8 @@ def train(
         channels=channels,
         batch=batch,
         window=window,
+        patch=patch,
+        start=start,
         learning_rate=learning_rate,
         pool=pool,
         per_step=per_step,

@@ -10,17 +10,26 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import highdicom as hd
 import numpy as np
 import torch
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.segmentation.grid import on_grid
 from negvol_pacs.training.clothing import clothe
-from negvol_pacs.training.dataset import HeadExample, JointExample, head_example, joint_example
+from negvol_pacs.training.dataset import (
+    BONES_VOXELS,
+    HEAD_VOXELS,
+    HeadExample,
+    JointExample,
+    head_example,
+    joint_example,
+)
 from negvol_pacs.training.phantom import make_head
 from negvol_pacs.training.regions import CoarseHead, Region, coarse_head, cut_region
 from negvol_pacs.training.shapes import load_shapes
@@ -28,7 +37,52 @@ from negvol_pacs.training.shapes import load_shapes
 Kind = Literal["bones", "localizer"]
 _CLOTHINGS = 2
 """Each real head is dressed so often: bones alone say nothing of fat, muscle, airway and neck."""
-_sources: list[Region] | list[CoarseHead] = []
+_NECK_MM = 40.0
+_sources: list[Region | CoarseHead] = []
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """Which heads examples are made from.
+
+    Attributes
+    ----------
+    shapes
+        Folder of real shapes; None for procedural heads only.
+    procedural
+        Number of procedural heads.
+    seed
+        Of the procedural heads and of the soft tissue around real bones.
+    spacing_mm
+        Of the procedural heads.
+    """
+
+    shapes: Path | None
+    procedural: int
+    seed: int
+    spacing_mm: float = 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """An endless row of examples.
+
+    Attributes
+    ----------
+    kind
+        Whole heads or joints.
+    sources
+        File written by `write_sources`.
+    seed
+        Example n depends on the seed and on n alone.
+    edge
+        Voxels along each edge of an example; None for the usual size.
+    """
+
+    kind: Kind
+    sources: Path
+    seed: int
+    edge: int | None = None
 
 
 class Pool:
@@ -36,12 +90,8 @@ class Pool:
 
     Parameters
     ----------
-    kind
-        Whole heads or joints.
-    sources
-        File written by `write_sources`.
-    seed
-        Of the row.
+    row
+        What to paint.
     size
         How many examples are kept.
     per_step
@@ -52,12 +102,10 @@ class Pool:
         The training goes on from here.
     """
 
-    def __init__(
-        self, kind: Kind, sources: Path, seed: int, size: int, per_step: float, painters: int = 1, first_step: int = 0
-    ) -> None:
-        self._kind, self._seed, self._per_step, self._step = kind, seed, per_step, first_step
+    def __init__(self, row: Row, size: int, per_step: float, painters: int = 1, first_step: int = 0) -> None:
+        self._row, self._per_step, self._step = row, per_step, first_step
         self._executor = ProcessPoolExecutor(
-            painters, multiprocessing.get_context("spawn"), initializer=_start_painter, initargs=(sources,)
+            painters, multiprocessing.get_context("spawn"), initializer=_start_painter, initargs=(row.sources,)
         )
         newest = self._newest(first_step)
         self._numbers = itertools.count(max(0, newest - size))
@@ -73,7 +121,7 @@ class Pool:
         """Wait for the examples of the next step."""
         while self._wanted:
             while len(self._waiting) < self._wanted + self._ahead:
-                future = self._executor.submit(_paint, self._kind, (self._seed, next(self._numbers)))
+                future = self._executor.submit(_paint, self._row, next(self._numbers))
                 self._waiting.append(future)
             self._examples.append(self._waiting.popleft().result())
             self._wanted -= 1
@@ -90,14 +138,14 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
-def examples(kind: Kind, sources: Path, seed: int, count: int) -> Iterator[JointExample | HeadExample]:
-    """Paint a fixed number of examples in this process."""
-    _load(sources)
+def examples(row: Row, count: int) -> Iterator[JointExample | HeadExample]:
+    """Paint the first examples of a row in this process."""
+    _load(row.sources)
     for number in range(count):
-        yield _paint(kind, (seed, number))
+        yield _paint(row, number)
 
 
-def write_sources(path: Path, kind: Kind, shapes: Path | None, heads: int, seed: int) -> list[str]:
+def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
     """Prepare the heads that examples are made from, and save them.
 
     Parameters
@@ -106,12 +154,8 @@ def write_sources(path: Path, kind: Kind, shapes: Path | None, heads: int, seed:
         File to write.
     kind
         Whole heads or joints.
-    shapes
-        Folder of real shapes; None for procedural heads only.
-    heads
-        Number of procedural heads.
-    seed
-        Of the procedural heads and of the soft tissue around real bones.
+    plan
+        Which heads.
 
     Returns
     -------
@@ -120,7 +164,7 @@ def write_sources(path: Path, kind: Kind, shapes: Path | None, heads: int, seed:
     """
     names: list[str] = []
     parts: list[Region | CoarseHead] = []
-    for name, labels in _heads(shapes, heads, seed):
+    for name, labels in _heads(plan):
         names.append(name)
         if kind == "bones":
             parts.extend(cut_region(labels, side) for side in Side)
@@ -132,14 +176,24 @@ def write_sources(path: Path, kind: Kind, shapes: Path | None, heads: int, seed:
     return names
 
 
-def _heads(shapes: Path | None, heads: int, seed: int) -> Iterator[tuple[str, Any]]:
-    if shapes is not None:
-        for shape in load_shapes(shapes):
+def _heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
+    if plan.shapes is not None:
+        for shape in load_shapes(plan.shapes):
+            bones = _with_neck(shape.bones)
             for number in range(_CLOTHINGS):
-                rng = np.random.default_rng((seed, number))
-                yield shape.name, on_grid(clothe(shape.bones.array, shape.bones.spacing, rng), shape.bones)
-    for number in range(heads):
-        yield f"procedural {seed + number}", make_head(seed + number, 0.5).labels
+                rng = np.random.default_rng((plan.seed, number))
+                yield shape.name, on_grid(clothe(bones.array, bones.spacing, rng), bones)
+    for number in range(plan.procedural):
+        yield f"procedural {plan.seed + number}", make_head(plan.seed + number, plan.spacing_mm).labels
+
+
+def _with_neck(bones: hd.Volume) -> hd.Volume:
+    """Room below, so that clothing makes a neck: a head CT ends on no table of bones."""
+    count = round(_NECK_MM / float(bones.spacing[0]))
+    affine = np.array(bones.affine)
+    affine[:3, 3] -= count * affine[:3, 0]
+    array = np.pad(bones.array, ((count, 0), (0, 0), (0, 0)))
+    return hd.Volume(array, affine, coordinate_system="PATIENT")
 
 
 def _start_painter(sources: Path) -> None:
@@ -165,7 +219,9 @@ def _load(path: Path) -> None:
     _sources[:] = parts
 
 
-def _paint(kind: Kind, number: tuple[int, int]) -> JointExample | HeadExample:
-    rng = np.random.default_rng(number)
-    source: Any = _sources[int(rng.integers(len(_sources)))]
-    return joint_example(source, rng) if kind == "bones" else head_example(source, rng)
+def _paint(row: Row, number: int) -> JointExample | HeadExample:
+    rng = np.random.default_rng((row.seed, number))
+    source = _sources[int(rng.integers(len(_sources)))]
+    if isinstance(source, Region):
+        return joint_example(source, rng, row.edge or BONES_VOXELS)
+    return head_example(source, rng, row.edge or HEAD_VOXELS)

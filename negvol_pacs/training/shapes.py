@@ -137,7 +137,7 @@ def _filled(
     reach = round(_BALL_MM / spacing)
     spaces, _ = ndimage.label(~ndimage.binary_dilation(shell, iterations=reach))
     large = np.bincount(spaces.ravel()) * spacing**3 > _LARGEST_CAVITY_MM3
-    large[0] = False
+    large[0], large[spaces[0, 0, 0]] = False, True
     return np.asarray(~ndimage.binary_dilation(large[spaces], iterations=reach) | shell)
 
 

@@ -5,13 +5,15 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.networks import build_network
@@ -27,7 +29,7 @@ from negvol_pacs.training.dataset import (
 )
 from negvol_pacs.training.evaluate import score
 from negvol_pacs.training.losses import DiceCrossEntropy, gap_weights
-from negvol_pacs.training.pool import Kind, Pool, examples, write_sources
+from negvol_pacs.training.pool import HeadPlan, Kind, Pool, Row, examples, write_sources
 
 _HELD_OUT_SEED = 1_000_003
 """Examples for the figures of the card are drawn from another row than those for training."""
@@ -50,8 +52,8 @@ class TrainConfig:
         Training steps.
     shapes
         Folder of real shapes; None trains on procedural heads alone.
-    heads
-        Number of procedural heads.
+    heads, head_spacing_mm
+        Number of procedural heads, and their spacing.
     seed
         Of everything random.
     channels
@@ -60,10 +62,14 @@ class TrainConfig:
         Examples a step.
     window, patch
         Voxels along each edge that the network sees when used, and in training (None: the same).
+    edge
+        Voxels along each edge of a painted example; None for the usual size.
     learning_rate
         Highest; it rises and falls over the training (one cycle).
     pool, per_step, painters
         See `negvol_pacs.training.pool.Pool`.
+    start
+        Bundle of the same network whose weights training starts from; None for random ones.
     version
         Of the weights.
     command
@@ -75,15 +81,18 @@ class TrainConfig:
     steps: int = 4000
     shapes: Path | None = None
     heads: int = 4
+    head_spacing_mm: float = 0.5
     seed: int = 0
-    channels: Sequence[int] = (16, 32, 64, 128)
-    batch: int = 2
+    channels: Sequence[int] = (8, 16, 32, 64)
+    batch: int = 1
     window: int = 88
     patch: int | None = None
+    edge: int | None = None
     learning_rate: float = 3e-3
     pool: int = 200
-    per_step: float = 0.3
+    per_step: float = 0.12
     painters: int = 1
+    start: Path | None = None
     version: str = "0.1.0"
     checkpoint_every: int = 200
     held_out: int = 16
@@ -126,7 +135,8 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     state = _State(config, folder / "checkpoint.pt")
     state.resume()
     began = time.monotonic() - state.seconds
-    with Pool(config.network, sources, config.seed, config.pool, config.per_step, config.painters, state.step) as pool:
+    row = Row(config.network, sources, config.seed, config.edge)
+    with Pool(row, config.pool, config.per_step, config.painters, state.step) as pool:
         while state.step < config.steps:
             state.learn(*_batch(config, pool.step(), state.step))
             state.seconds = time.monotonic() - began
@@ -135,7 +145,7 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
             if state.step % config.checkpoint_every == 0:
                 state.save()
     state.save()
-    held_out = examples(config.network, sources, config.seed + _HELD_OUT_SEED, config.held_out)
+    held_out = examples(replace(row, seed=config.seed + _HELD_OUT_SEED), config.held_out)
     figures = score(state.network.eval(), held_out, config.window)
     card = model_card(config, names, figures, state.seconds, state.parameters, shlex.join(config.command))
     edge = config.window
@@ -154,13 +164,14 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
 
 def _sources(config: TrainConfig, path: Path) -> list[str]:
     """Prepare the heads once a recipe."""
-    key = {"shapes": str(config.shapes), "heads": config.heads, "seed": config.seed}
+    plan = HeadPlan(config.shapes, config.heads, config.seed, config.head_spacing_mm)
+    key = {name: str(value) for name, value in asdict(plan).items()}
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file():
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["key"] == key:
             return list(known["names"])
-    names = write_sources(path, config.network, config.shapes, config.heads, config.seed)
+    names = write_sources(path, config.network, plan)
     if not names:
         raise TrainingError("No heads to train on: give a folder of shapes or a number of procedural heads.")
     note.write_text(json.dumps({"key": key, "names": names}), encoding="utf-8")
@@ -183,6 +194,8 @@ class _State:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = build_network("VNet", **self.arguments).to(self.device)
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if config.start is not None:
+            _begin_with(self.network, config.start)
         self.parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=0.01)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -199,7 +212,7 @@ class _State:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self.network(image)
         loss = self._criterion(logits.float(), target, weights)
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(f"The loss is {value} at step {self.step}; lower the learning rate.")
         self._optimizer.zero_grad(set_to_none=True)
@@ -236,6 +249,14 @@ class _State:
         self._optimizer.load_state_dict(content["optimizer"])
         self._schedule.load_state_dict(content["schedule"])
         self.step, self.seconds, self.loss = content["step"], content["seconds"], content["loss"]
+
+
+def _begin_with(network: nn.Module, bundle: Path) -> None:
+    """Copy a bundle's weights."""
+    try:
+        network.load_state_dict(load_file(bundle / "models" / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TrainingError(f"{bundle}: training cannot start from these weights: {error}") from error
 
 
 def _batch(
