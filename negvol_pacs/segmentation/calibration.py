@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
+from skimage.filters import threshold_multiotsu, threshold_otsu
 
 AIR_HU, SOFT_TISSUE_HU = -1000.0, 40.0
 _BINS = 256
@@ -61,27 +61,36 @@ def estimate(grey: NDArray[Any]) -> Calibration:
     if not high > low:
         return Calibration(hounsfield=False)
     values = np.clip(values, low, high)
-    threshold = float(threshold_otsu(values, nbins=_BINS))
-    air, soft = float(np.median(values[values <= threshold])), _mode(values[values > threshold])
-    if _is_hounsfield(low, air, soft):
+    if _is_hounsfield(low, *_landmarks(values, threshold_otsu(values, nbins=_BINS), high)):
         return Calibration()
+    # Where the window is narrow, two classes would part bone from all else.
+    try:
+        dark, bright = threshold_multiotsu(values, 3, nbins=_BINS)
+    except ValueError:  # Fewer than three grey values.
+        return Calibration(hounsfield=False)
+    air, soft = _landmarks(values, dark, bright)
     slope = (SOFT_TISSUE_HU - AIR_HU) / (soft - air)
     return Calibration(slope, AIR_HU - slope * air, hounsfield=False)
 
 
+def _landmarks(values: NDArray[np.float32], dark: float, bright: float) -> tuple[float, float]:
+    """Grey values of air (median of the dark class) and of soft tissue (peak of the next)."""
+    return float(np.median(values[values <= dark])), _mode(values[(values > dark) & (values <= bright)])
+
+
 def _mode(values: NDArray[np.float32]) -> float:
-    """Highest peak of the smoothed histogram; its saturated upper end does not count."""
+    """Highest peak of the smoothed histogram."""
     counts, edges = np.histogram(values, bins=_BINS)
-    peak = int(ndi.gaussian_filter1d(counts[:-1].astype(np.float64), 2.0).argmax())
+    peak = int(ndi.gaussian_filter1d(counts.astype(np.float64), 2.0).argmax())
     return float(edges[peak] + edges[peak + 1]) / 2
 
 
 def _is_hounsfield(low: float, air: float, soft: float) -> bool:
     """Whether air and soft tissue lie where Hounsfield units put them.
 
-    A field of view inside the head may hold no air; then Otsu parts soft tissue from
-    bone, and the darker class must be soft tissue.
+    A field of view inside the head may hold no air; then soft tissue is the dark
+    class.
     """
     if low > -300:
-        return low < 0 and abs(air - SOFT_TISSUE_HU) < 150
+        return low < 0 and abs(air - SOFT_TISSUE_HU) < 80
     return abs(air - AIR_HU) < 120 and abs(soft - SOFT_TISSUE_HU) < 180

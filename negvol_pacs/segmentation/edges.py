@@ -8,8 +8,9 @@ cortex inside (half maximum), both taken locally.
 
 import numpy as np
 import scipy.ndimage as ndi
-import SimpleITK
 from numpy.typing import NDArray
+
+from negvol_pacs.segmentation.grid import distance_to_faces
 
 _NOISE_MM = 0.2
 _BAND_MM = 1.4
@@ -69,18 +70,10 @@ def signed_distance(odds: Field, spacing: float) -> Field:
     bone = odds > 0
     if not bone.any() or bone.all():
         return np.full(odds.shape, 9.0 if bone.any() else -9.0, dtype=np.float32)
-    far = whole_distance(bone, spacing)
+    far = distance_to_faces(bone, (spacing,) * 3)
     near = odds / np.maximum(_slope(odds, spacing), 1e-3)
     result = np.where(np.abs(far) < spacing, np.clip(near, -1.5 * spacing, 1.5 * spacing), far)
     return np.asarray(ndi.gaussian_filter(result, 0.5), dtype=np.float32)
-
-
-def whole_distance(bone: NDArray[np.bool_], spacing: float) -> Field:
-    """Signed distance (mm, positive inside) of voxel centres to the faces between bone and not bone."""
-    picture = SimpleITK.GetImageFromArray(bone.astype(np.uint8))
-    found = SimpleITK.SignedMaurerDistanceMap(picture, insideIsPositive=True, squaredDistance=False)
-    # ITK counts from the centres of the outermost bone voxels.
-    return np.asarray((SimpleITK.GetArrayFromImage(found) + 0.5) * spacing, dtype=np.float32)
 
 
 def _slope(field: Field, spacing: float) -> Field:

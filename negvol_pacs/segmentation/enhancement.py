@@ -10,7 +10,7 @@ import scipy.ndimage as ndi
 import SimpleITK
 from numpy.typing import NDArray
 
-from negvol_pacs.segmentation.edges import whole_distance
+from negvol_pacs.segmentation.grid import distance_to_faces
 
 HEAT = 0.1
 _ITERATIONS, _STEP, _CONDUCTANCE = 3, 0.0625, 2.0
@@ -49,18 +49,19 @@ def enhance(image: Field, heat: Field, bone: Field, other: Field, spacing: float
     added[box] = _plates(image[box], heat[box], bone[box], other[box], spacing)
     if not added.any():
         return bone
-    joined = ndi.gaussian_filter(whole_distance(added | (bone > 0), spacing), 0.5)
+    joined = ndi.gaussian_filter(distance_to_faces(added | (bone > 0), (spacing,) * 3), 0.5)
     near = ndi.binary_dilation(added, iterations=3)
     return np.where(near, np.maximum(joined, bone), bone).astype(np.float32)
 
 
 def _plates(image: Field, heat: Field, bone: Field, other: Field, spacing: float) -> Mask:
     """Dense voxels between closed edges, beyond the bone that is known and never in MC."""
-    edges = edge_voxels(image, spacing) & (heat > HEAT)
+    warm = ndi.maximum_filter(heat, 3) > HEAT  # A plate's edges are colder than its middle.
+    edges = edge_voxels(image, spacing) & warm
     radius = max(1, round(_CLOSING_MM / spacing))
     closed = ndi.binary_closing(edges | (bone > 0), _ball(radius))
     level = _density(image, bone)
-    candidates = closed & (heat > HEAT) & (bone <= 0) & (other < -spacing) & (image > level)
+    candidates = closed & warm & (bone <= 0) & (other < -spacing) & (image > level)
     # What only thickens a surface that is known already is no plate.
     plates = candidates & (bone < -_SKIN_MM)
     return np.asarray(ndi.binary_dilation(plates, iterations=2) & candidates)

@@ -1,10 +1,12 @@
 """From the scanner's grid, whatever its orientation, to isotropic grids in LPS."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import highdicom as hd
 import numpy as np
 import scipy.ndimage as ndi
+import SimpleITK
 from numpy.typing import ArrayLike, NDArray
 
 SPACING_MM = 0.4
@@ -153,3 +155,31 @@ def shrink(volume: hd.Volume, spacing: float) -> hd.Volume:
     affine[:3, 3] = world(volume, (factors - 1) / 2)
     affine[:3, :3] *= factors
     return hd.Volume(result, affine, coordinate_system="PATIENT")
+
+
+def distance_to_faces(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
+    """Signed distance of voxel centres to the faces between inside and outside.
+
+    Parameters
+    ----------
+    mask
+        Neither empty nor full.
+    spacing
+        Millimetres along each array axis.
+
+    Returns
+    -------
+    ndarray
+        float32, mm, positive inside.
+    """
+    half = np.float32(min(spacing) / 2)
+    # Each side counts to the other's voxel centres: so oblique faces are not displaced.
+    depth, outside = (_distance_to(other, spacing) for other in (~mask, mask))
+    return np.where(mask, depth - half, half - outside)
+
+
+def _distance_to(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
+    picture = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
+    picture.SetSpacing([float(step) for step in spacing[::-1]])
+    found = SimpleITK.SignedMaurerDistanceMap(picture, squaredDistance=False, useImageSpacing=True)
+    return np.asarray(SimpleITK.GetArrayFromImage(found), dtype=np.float32)

@@ -169,12 +169,10 @@ def surface_distance(labels: hd.Volume, geometry: hd.VolumeGeometry) -> NDArray[
     if part is None or not part.array.any():
         return np.full(geometry.spatial_shape, -grid.EXTENT_MM, dtype=np.float32)
     bone = part.array.astype(np.bool_)
-    spacing = np.asarray(part.spacing)
-    half = float(spacing.min()) / 2
-    outside = ndi.distance_transform_edt(~bone, sampling=spacing)
-    depth = ndi.distance_transform_edt(bone, sampling=spacing) if not bone.all() else np.full(bone.shape, 9.0)
-    signed = np.where(bone, depth - half, half - outside).astype(np.float32)
-    signed = ndi.gaussian_filter(np.clip(signed, -9.0, 9.0), _SMOOTHING_MM / spacing)
+    if bone.all():
+        return np.full(geometry.spatial_shape, grid.EXTENT_MM, dtype=np.float32)
+    signed = grid.distance_to_faces(bone, part.spacing)
+    signed = ndi.gaussian_filter(np.clip(signed, -9.0, 9.0), _SMOOTHING_MM / np.asarray(part.spacing))
     return grid.resample(grid.on_grid(signed, part), geometry, order=1, fill=-grid.EXTENT_MM)
 
 

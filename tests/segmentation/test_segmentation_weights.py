@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from negvol_pacs.config import Pipeline
+from negvol_pacs.errors import WeightsError
+from negvol_pacs.segmentation import weights
+from negvol_pacs.segmentation.networks import VNet
+
+ARGUMENTS = {"channels": [2, 4], "convolutions": [1, 1]}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Bundles of two tiny networks."""
+    for seed, name in enumerate(weights.BUNDLES):
+        torch.manual_seed(seed)
+        weights.save_bundle(
+            tmp_path / name,
+            VNet(**ARGUMENTS),
+            ARGUMENTS,
+            spacing_mm=1.6 - seed,
+            window=(16, 24, 32),
+            version="0.1",
+            description="Tiny.",
+            card="# Tiny\n",
+        )
+    return tmp_path
+
+
+def test_what_is_saved_is_loaded(models: Path) -> None:
+    networks = weights.load_networks(models)
+    assert networks.localizer.spacing_mm == 1.6
+    assert networks.bones.window == (16, 24, 32)
+    assert networks.version == "0.1"
+    assert len(networks.sha256) == 64
+    assert not networks.bones.module.training
+    stored = load_file(models / "bones/models/model.safetensors")
+    for key, value in networks.bones.module.state_dict().items():
+        assert torch.equal(value, stored[key])
+    again = weights.load_networks(models)
+    image = torch.rand(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(networks.bones.module(image), again.bones.module(image))
+
+
+def test_the_hash_knows_every_weight_and_argument(models: Path) -> None:
+    before = weights.load_networks(models).sha256
+    path = models / "bones/models/model.safetensors"
+    state = load_file(path)
+    state["exit.bias"] += 1e-6
+    save_file(state, path)
+    changed = weights.load_networks(models).sha256
+    inference = models / "localizer/configs/inference.json"
+    inference.write_text(inference.read_text().replace("1.6", "1.5"))
+    assert len({before, changed, weights.load_networks(models).sha256}) == 3
+
+
+def test_the_bundle_is_monai_s(models: Path) -> None:
+    """MONAI's own parser builds the network from the bundle's configuration."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(models / "bones/configs/inference.json"))
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(load_file(models / "bones/models/model.safetensors"))
+    metadata = json.loads((models / "bones/configs/metadata.json").read_text())
+    assert {"version", "monai_version", "pytorch_version", "numpy_version", "task"} <= set(metadata)
+
+
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="localizer"):
+        weights.load_networks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("models/model.safetensors", b"\x08\0\0\0\0\0\0\0{broken!"),
+        ("configs/inference.json", b"[]"),
+        ("configs/inference.json", b'{"network_def": {}}'),
+        ("configs/inference.json", b'{"network_def": {"_target_": "os.system"}, "window": [1, 1, 1], "spacing_mm": 1}'),
+        ("configs/metadata.json", b"\xff"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(models: Path, part: str, content: bytes) -> None:
+    (models / "bones" / part).write_bytes(content)
+    with pytest.raises(WeightsError):
+        weights.load_networks(models)
+
+
+def test_weights_of_another_network_are_refused(models: Path) -> None:
+    save_file({"other": torch.zeros(3)}, models / "bones/models/model.safetensors")
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        weights.load_networks(models)
+
+
+def test_device() -> None:
+    assert weights.resolve_device(Pipeline(device="cpu")).type == "cpu"
+    assert weights.resolve_device(Pipeline()).type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(WeightsError, match="no such CUDA device"):
+        weights.resolve_device(Pipeline(device="cuda:77"))
