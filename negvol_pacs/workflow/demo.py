@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from negvol_pacs import config
 from negvol_pacs.config import Config, Destination
-from negvol_pacs.errors import NegvolError, NetworkError, NoSuitableSeries
+from negvol_pacs.errors import DeliveryFailed, NegvolError, NetworkError, NoSuitableSeries, PeerUnreachable
 from negvol_pacs.network.sender import echo, send
 from negvol_pacs.report.reading import read_findings
 from negvol_pacs.report.table import findings_table
@@ -54,6 +54,7 @@ port = {pacs_port}
 
 [limits]
 min_free_bytes = 268435456
+network_timeout_s = 20.0
 
 [series]
 quiet_period_s = 2.0
@@ -205,7 +206,13 @@ def _send(paths: list[Path], settings: Config, say: _Narrator) -> None:
                 raise
             time.sleep(0.5)
     say(f"Sending {len(paths)} images by C-STORE")
-    send(paths, peer, settings)
+    for last_try in (False, False, True):
+        try:
+            send(paths, peer, settings)
+            return
+        except (DeliveryFailed, PeerUnreachable):  # what the node has already, it takes again without harm
+            if last_try:
+                raise
 
 
 def _wait(study: str, state: Path, pacs: Pacs, node: "subprocess.Popen[bytes]", say: _Narrator) -> _Outcome:

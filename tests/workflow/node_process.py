@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from negvol_pacs.config import Destination
+from negvol_pacs.config import Config, Destination, Limits
+from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.sender import send_folder
 from negvol_pacs.storage.records import State
 from negvol_pacs.workflow import layout
@@ -119,7 +120,13 @@ class Node:
         node = Destination(
             name="node", ae_title="NEGVOL", host="127.0.0.1", port=self.port, calling_ae_title="MODALITY"
         )
-        send_folder(folder, node)
+        patience = Config(limits=Limits(network_timeout_s=20))
+        for last_try in (False, False, True):
+            try:
+                return send_folder(folder, node, patience)
+            except NetworkError:  # a busy machine; what came already is taken again without harm
+                if last_try:
+                    raise
 
     @property
     def ledger(self):
