@@ -8,7 +8,7 @@ from negvol_pacs.joint.frame import Plane
 
 SMALLEST_SHARE = 0.01  # smaller pieces are crumbs of the subtraction
 TOUCH_MM = 0.05
-FIN_MM = 0.15  # where the plane of the opening touches a crest, thinner space is cut off
+FIN_MM = 0.2  # where the plane of the opening touches a crest, thinner space is cut off
 
 
 def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Plane) -> Manifold:

@@ -143,7 +143,8 @@ def ellipsoid_in_fossa(
     def tb(points: Array) -> Array:
         out = _ellipsoid(points[..., :2], outer[:2])
         floor = (floor_height + rise * out - points[..., 2]) / slope
-        return np.maximum(_rounded_intersection(-wall(points), floor, radius), points[..., 2] - outer[2] - 3)
+        lower = _rounded_intersection(-wall(points), floor, radius)
+        return np.asarray(np.maximum(lower, points[..., 2] - outer[2] - 3))
 
     concentric = not shift.any() and len(set(condyle_mm)) == 1 == len(set(fossa_mm))
     gap = float(outer[2] - inner[2] - shift[2])
@@ -200,10 +201,11 @@ def parametric_fossa(
         outside = 25.0 * np.clip(q - 1, 0, 1.0) ** 2
         height = np.where(q < 1, inside, outside)
         slope = np.pi / 2 * depth_mm / 9.0
-        return np.maximum(height - points[..., 2], points[..., 2] - depth_mm - 4) / np.hypot(1, slope / 2)
+        steep = np.hypot(1, slope / 2)
+        return np.asarray(np.maximum(height - points[..., 2], points[..., 2] - depth_mm - 4) / steep)
 
     def mc(points: Array) -> Array:
-        return np.minimum(_ellipsoid(points - centre, half), _neck(points - centre, float(half[1]) * 0.6))
+        return np.asarray(np.minimum(_ellipsoid(points - centre, half), _neck(points - centre, float(half[1]) * 0.6)))
 
     return AnalyticJoint(
         mc=mc,

@@ -52,6 +52,6 @@ def test_a_hole_in_the_roof_is_bridged():
 
 def test_without_bone_there_is_nothing_to_inflate_to():
     joint = sphere_in_cup()
-    far = dataclasses.replace(joint, tb=lambda p: np.linalg.norm(p - [0, 0, 17.0], axis=-1) - 1)
+    far = dataclasses.replace(joint, tb=lambda p: np.linalg.norm(p - [0, 0, 17.4], axis=-1) - 1.5)
     with pytest.raises(InflationError):
         inflated(far)

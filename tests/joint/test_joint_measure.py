@@ -21,7 +21,7 @@ from negvol_pacs.training.analytic_joints import parametric_fossa
 CENTRES = {Side.RIGHT: np.array([-48.0, 10, 20]), Side.LEFT: np.array([48.0, 10, 20])}
 
 
-def both(right, left=None, spacing=0.5, turn=None):
+def both(right, left=None, spacing=0.4, turn=None):
     turn = np.eye(3) if turn is None else turn
     return {
         side: joint.masks(side, spacing, turn, turn @ CENTRES[side], extent_mm=44)
@@ -58,7 +58,7 @@ def test_true_numbers_on_both_sides(joint, findings):
 def test_mirrored_joints_are_symmetric(findings):
     symmetry = findings.symmetry.measurements
     assert symmetry[Quantity.S_LR].value == pytest.approx(1, abs=0.01)
-    assert symmetry[Quantity.H_LR].value < 0.5
+    assert symmetry[Quantity.H_LR].value < 0.3
     assert symmetry[Quantity.H_LR].sd >= 0
 
 
@@ -131,13 +131,13 @@ def test_broken_masks_are_a_flag(joint):
 
 def test_bone_contact_is_flagged(joint):
     pressed = dataclasses.replace(joint, mc=lambda p: joint.mc(p - [0, 0, 2.6]))
-    found = measure(both(pressed)).joints[Side.RIGHT]
+    found = measure(both(pressed, spacing=0.6)).joints[Side.RIGHT]
     assert QualityFlag.BONE_CONTACT in found.flags
 
 
 def test_an_open_mouth_has_no_negative_volume(joint):
     opened = dataclasses.replace(joint, mc=lambda p: joint.mc(p - [0, 12.0, -5.0]))
-    found = measure(both(opened)).joints[Side.RIGHT]
+    found = measure(both(opened, spacing=0.6)).joints[Side.RIGHT]
     assert found.measurements[Quantity.NV_VOLUME].value is None
 
 
