@@ -123,7 +123,8 @@ class Node:
         patience = Config(limits=Limits(network_timeout_s=20))
         for last_try in (False, False, True):
             try:
-                return send_folder(folder, node, patience)
+                send_folder(folder, node, patience)
+                return
             except NetworkError:  # a busy machine; what came already is taken again without harm
                 if last_try:
                     raise
