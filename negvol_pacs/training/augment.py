@@ -45,8 +45,8 @@ def vary(image: Tensor, rng: np.random.Generator) -> Tensor:
     image
         Shape (z, y, x), float32; may be changed in place.
     """
-    if rng.random() < 0.15:
-        image = average_slices(image, rng.uniform(1.5, 5.0))
+    if rng.random() < 0.25:
+        image = average_slices(image, rng.uniform(1.5, 6.0))
     if rng.random() < 0.15:
         image = blur(image, (rng.uniform(0.3, 1.2),) * 3)
     if rng.random() < 0.3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -25,7 +26,6 @@ def model_card(
     figures: Mapping[str, float],
     seconds: float,
     parameters: int,
-    command: str,
 ) -> str:
     """Write the card, Markdown.
 
@@ -41,14 +41,14 @@ def model_card(
         Duration of the training.
     parameters
         Number of weights.
-    command
-        That made it.
     """
     counted = Counter("procedural" if head.startswith("procedural") else head for head in heads)
     sources = [
         f"- {number} × {_ORIGINS.get(name, 'procedural heads of this package, no patient')}"
         for name, number in counted.items()
     ]
+    command = shlex.join(config.command)
+    origin = f"Started from the weights in `{config.start}`. " if config.start else ""
     rows = [f"| {name} | {value:.3f} |" for name, value in figures.items()]
     return "\n".join(
         [
@@ -63,7 +63,7 @@ def model_card(
             "",
             f"`{command}`" if command else "",
             "",
-            f"Seed {config.seed}, {config.steps} steps of {config.batch}, {seconds / 60:.0f} minutes. "
+            f"{origin}Seed {config.seed}, {config.steps} steps of {config.batch}, {seconds / 60:.0f} minutes. "
             "Hounsfield units were painted on deformed, moved label maps; no CT of a patient was used. Heads:",
             "",
             *sources,

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import nn
 
 from negvol_pacs.training.dataset import HEAD_SPACING_MM, STEPS_A_MM, HeadExample, JointExample
 
 _NEAR_MM = 4.0
+_FOUND_MM = 15.0
+"""A joint counts as found when its largest region is centred nearer to the truth than this."""
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -28,7 +31,7 @@ def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], wi
         In evaluation mode.
     held_out
         Joints: Dice of MC and TB, and of both within 4 mm of either bone's surface in the
-        joint space. Heads: how many joints are found, and the error of their centres, mm.
+        joint space. Heads: how many joints are found, and the error of their centres.
     window
         Voxels along each edge that the network sees.
     """
@@ -67,10 +70,12 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
         if true.sum() < 500:  # most of the joint lies outside the field of view
             false.append(float(got.sum() > 500))
             continue
-        hits.append(float(got.any()))
-        if got.any():
-            offset = np.argwhere(got).mean(0) - np.argwhere(true).mean(0)
-            errors.append(float(np.linalg.norm(offset)) * HEAD_SPACING_MM)
+        centre = np.argwhere(true).mean(0)
+        offset = np.argwhere(_largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
+        error = float(np.linalg.norm(offset)) * HEAD_SPACING_MM
+        hits.append(float(error < _FOUND_MM))
+        if error < _FOUND_MM:
+            errors.append(error)
     if hits:
         figures["Share of joints found"] = float(np.mean(hits))
     if errors:
@@ -78,3 +83,10 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
     if false:
         figures["Share of absent joints reported"] = float(np.mean(false))
     return figures
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray(pieces == sizes.argmax())

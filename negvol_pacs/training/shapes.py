@@ -145,4 +145,4 @@ def _planes(low: NDArray[np.float64], shape: tuple[int, ...], spacing: float) ->
     z, y, x = (low[2 - k] + spacing * np.arange(shape[k]) for k in range(3))
     for height in z:
         plane = np.stack(np.broadcast_arrays(-x[None, None, :], -y[None, :, None], height), axis=-1)
-        yield o3d.core.Tensor(plane.astype(np.float32))
+        yield o3d.core.Tensor.from_numpy(plane.astype(np.float32))

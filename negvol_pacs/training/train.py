@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.networks import build_network
@@ -58,6 +58,8 @@ class TrainConfig:
         Of everything random.
     channels
         Width of each level of the V-Net.
+    stride
+        Of the entry: 2 halves the grid at once, which suits the localizer.
     batch
         Examples a step.
     window, patch
@@ -84,6 +86,7 @@ class TrainConfig:
     head_spacing_mm: float = 0.5
     seed: int = 0
     channels: Sequence[int] = (8, 16, 32, 64)
+    stride: int = 1
     batch: int = 1
     window: int = 88
     patch: int | None = None
@@ -147,7 +150,7 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     state.save()
     held_out = examples(replace(row, seed=config.seed + _HELD_OUT_SEED), config.held_out)
     figures = score(state.network.eval(), held_out, config.window)
-    card = model_card(config, names, figures, state.seconds, state.parameters, shlex.join(config.command))
+    card = model_card(config, names, figures, state.seconds, state.parameters)
     edge = config.window
     save_bundle(
         config.output,
@@ -190,6 +193,7 @@ class _State:
             "channels": list(config.channels),
             "convolutions": [1] + [2] * (len(config.channels) - 1),
             "act": "LEAKYRELU",
+            "stride": config.stride,
         }
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = build_network("VNet", **self.arguments).to(self.device)
@@ -210,7 +214,9 @@ class _State:
         target = target.to(self.device)
         weights = None if weights is None else weights.to(self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            logits = self.network(image)
+            logits = self.network.coarse(image)
+        if logits.shape != target.shape:
+            target = functional.adaptive_avg_pool3d(target, logits.shape[2:])
         loss = self._criterion(logits.float(), target, weights)
         value = float(loss.detach())
         if not math.isfinite(value):
