@@ -99,7 +99,7 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
 
 def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     far = np.clip((distance - NEAR_MM) / (FAR_MM - NEAR_MM), 0, 1)
-    return np.asarray(np.cos(far * np.pi / 2) ** 2)
+    return np.where(far < 1, np.cos(far * np.pi / 2) ** 2, 0.0)
 
 
 def _renumbered(triangles: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int32]:

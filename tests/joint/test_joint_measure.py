@@ -178,6 +178,7 @@ def test_any_joint_gives_a_number_or_a_flag(right, left):
             assert len(crossings(joint.nv)) == 0
 
 
+@pytest.mark.slow
 def test_a_real_patient(shared_data):
     nibabel = pytest.importorskip("nibabel")
     from negvol_pacs.segmentation.masks import joint_masks_from_labels
