@@ -149,6 +149,7 @@ class Listener:
         """Bind, clear away what a former life left, and serve in the background."""
         handlers = [
             (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_ACCEPTED, self._negotiated),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
         ]
@@ -231,6 +232,18 @@ class Listener:
         except DiskFull:
             return False
         return True
+
+    def _negotiated(self, event: evt.Event) -> None:
+        """Say what a peer wants to send and may not."""
+        rejected = event.assoc.rejected_contexts
+        if rejected:
+            _log.warning(
+                "contexts-rejected",
+                reason="SOP class or transfer syntax not supported",
+                sop_classes=sorted({str(context.abstract_syntax) for context in rejected}),
+                association=event.assoc.dimse.association_id,
+                calling_ae=event.assoc.requestor.primitive.calling_ae_title,
+            )
 
     def _echo(self, _event: evt.Event) -> int:
         return 0x0000

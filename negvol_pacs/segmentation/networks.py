@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit
 from torch import Tensor, nn
+from torch.nn import functional
 
 from negvol_pacs.errors import WeightsError
 
@@ -31,6 +32,9 @@ class VNet(nn.Module):
         Names as MONAI's factories know them.
     dropout
         Probability in the residual stages; 0 for none.
+    stride
+        Of the entry: 2 halves the grid at once and doubles it at the exit, for tasks that need the
+        extent of the image and not its detail.
     """
 
     def __init__(
@@ -44,17 +48,19 @@ class VNet(nn.Module):
         norm: str = "INSTANCE",
         act: str = "PRELU",
         dropout: float = 0.0,
+        stride: int = 1,
     ) -> None:
         super().__init__()
         if len(channels) != len(convolutions):
             raise ValueError("channels and convolutions must name the same levels")
-        self.factor = 2 ** (len(channels) - 1)
+        self.factor = stride * 2 ** (len(channels) - 1)
         style = {"spatial_dims": 3, "norm": norm, "act": act}
 
         def stage(inward: int, outward: int, depth: int) -> nn.Module:
             unit: nn.Module = ResidualUnit(
                 in_channels=inward,
                 out_channels=outward,
+                strides=stride if inward == in_channels else 1,
                 kernel_size=kernel_size,
                 subunits=depth,
                 dropout=dropout or None,
@@ -86,6 +92,7 @@ class VNet(nn.Module):
             stage(2 * fine, fine, depth) for (fine, _), depth in zip(pairs, convolutions[:-1], strict=True)
         )
         self.exit = nn.Conv3d(channels[0], out_channels, kernel_size=1)
+        self.stride = stride
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of an image.
@@ -100,6 +107,13 @@ class VNet(nn.Module):
         Tensor
             Shape (batch, out_channels, z, y, x).
         """
+        logits = self.coarse(image)
+        if self.stride > 1:
+            logits = functional.interpolate(logits, scale_factor=self.stride, mode="trilinear")
+        return logits
+
+    def coarse(self, image: Tensor) -> Tensor:
+        """Logits on the network's own grid: every edge of the image divided by ``stride``."""
         features = self.entry(image)
         skips: list[Tensor] = []
         for down, stage in zip(self.down, self.encoder, strict=True):
