@@ -73,7 +73,7 @@ def test_no_lip_gives_the_wall_at_the_eminences_level():
 @pytest.mark.parametrize(
     "bone",
     [
-        lambda p: np.linalg.norm(p - [0, 0, 24.0], axis=-1) - 3,  # only a far crumb
+        lambda p: np.linalg.norm(p - [0, 0, 16.5], axis=-1) - 2,  # only a far crumb
         lambda p: np.abs(p[..., 2] - 12) - 3,  # flat
         lambda p: np.maximum(parametric_fossa().tb(p), p[..., 1] - 2),  # no eminence
     ],
