@@ -97,7 +97,7 @@ class TrainConfig:
     painters: int = 1
     start: Path | None = None
     version: str = "0.1.0"
-    checkpoint_every: int = 200
+    checkpoint_every: int = 50
     held_out: int = 16
     command: Sequence[str] = field(default_factory=tuple)
 
