@@ -13,12 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from negvol_pacs.config import Config, Destination, Limits
 from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -157,7 +158,12 @@ def _associated(destination: Destination, config: Config, contexts: Iterable[tup
     for uid, syntax in contexts:
         ae.add_requested_context(uid, syntax)
     try:
-        assoc = ae.associate(destination.host, destination.port, ae_title=destination.ae_title)
+        assoc = ae.associate(
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _hold_reactor)],
+        )
     except OSError as error:
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
     if not assoc.is_established:
@@ -168,6 +174,10 @@ def _associated(destination: Destination, config: Config, contexts: Iterable[tup
         assoc.abort()
         raise
     assoc.release()
+
+
+def _hold_reactor(event: evt.Event) -> None:
+    event.assoc._reactor_checkpoint = Checkpoint()
 
 
 def _not_associated(assoc: Association, destination: Destination) -> Exception:
