@@ -29,6 +29,8 @@ CONTACT_MM = 0.2
 LEAST_HEAD_MM = 1.0  # so much of the condyle must stand above the opening of the fossa
 LINEAR = (Quantity.FW, Quantity.FD, Quantity.AJS, Quantity.SJS, Quantity.PJS)
 SPATIAL = (Quantity.NV_VOLUME, Quantity.NV_AREA)
+_EVERY_NUMBER = frozenset({QualityFlag.COARSE_SPACING})
+"""Flags of the series that make each of its numbers doubtful."""
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
@@ -58,11 +60,11 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
     for side in Side:
         joint = joints.get(side)
         if isinstance(joint, JointMasks):
-            results[side] = _Joint(joint, transverse, alone).measure()
+            results[side] = _Joint(joint, transverse, alone, flags & _EVERY_NUMBER).measure()
         else:
             reason = joint.flag if isinstance(joint, JointError) else QualityFlag.JOINT_NOT_FOUND
             results[side] = _lost(side, frozenset({reason}))
-    return Findings(results, _symmetry(results, transverse), flags)
+    return Findings(results, _symmetry(results, transverse, flags & _EVERY_NUMBER), flags)
 
 
 @dataclass
@@ -72,6 +74,7 @@ class _Joint:
     masks: JointMasks
     transverse: NDArray[np.float64]
     flags: _Flags
+    doubt: _Flags
     numbers: dict[Quantity, Measurement] = field(default_factory=dict)
     landmarks: dict[Landmark, NDArray[np.float64]] = field(default_factory=dict)
 
@@ -114,9 +117,10 @@ class _Joint:
         return bool((bone.signed_distance(surfaces.mc.vertices) < CONTACT_MM).any())
 
     def _take_fossa(self, fossa: Fossa, condyle: Condyle) -> None:
-        doubt = frozenset() if fossa.postglenoid_is_lip else frozenset({QualityFlag.FOSSA_NOT_FOUND})
-        self._take(Quantity.FW, fossa.width, doubt)
-        self._take(Quantity.FD, fossa.depth, doubt)
+        if not fossa.postglenoid_is_lip:  # all that follows rests on its landmarks
+            self.doubt |= {QualityFlag.FOSSA_NOT_FOUND}
+        self._take(Quantity.FW, fossa.width)
+        self._take(Quantity.FD, fossa.depth)
         self.landmarks |= {
             Landmark.MEDIAL_POLE: condyle.medial,
             Landmark.LATERAL_POLE: condyle.lateral,
@@ -128,6 +132,7 @@ class _Joint:
         above = fossa.opening.height(condyle.top)
         if ahead > 0 or above < LEAST_HEAD_MM:
             self.flags |= {QualityFlag.CONDYLE_OUTSIDE_FOSSA}
+            self.doubt |= {QualityFlag.CONDYLE_OUTSIDE_FOSSA}
 
     def _take_spaces(self, surfaces: JointSurfaces, condyle: Condyle, fossa: Fossa) -> None:
         spaces = measure_spaces(surfaces.mc, surfaces.tb, condyle, fossa)
@@ -146,17 +151,18 @@ class _Joint:
         if QualityFlag.CONDYLE_OUTSIDE_FOSSA in self.flags:
             raise _OutsideFossa("The condyle stands outside the fossa, which then holds no joint space.")
         inflation = inflate(surfaces.mc, bone, fossa.opening)
-        doubt = frozenset() if inflation.converged else frozenset({QualityFlag.NOT_CONVERGED})
+        if not inflation.converged:
+            self.doubt |= {QualityFlag.NOT_CONVERGED}
         inflated, mc, tb = (to_manifold(mesh) for mesh in (inflation.mesh, surfaces.mc, surfaces.tb))
         space = from_manifold(negative_volume(inflated, mc, tb, fossa.opening))
         if len(crossings(space)):
             raise InflationError("The negative volume crosses itself.")
-        self._take(Quantity.NV_VOLUME, volume(space), doubt)
-        self._take(Quantity.NV_AREA, area(space), doubt)
+        self._take(Quantity.NV_VOLUME, volume(space))
+        self._take(Quantity.NV_AREA, area(space))
         return space
 
-    def _take(self, quantity: Quantity, value: float, doubt: _Flags = frozenset()) -> None:
-        self.numbers[quantity] = Measurement(quantity, float(value), flags=doubt)
+    def _take(self, quantity: Quantity, value: float) -> None:
+        self.numbers[quantity] = Measurement(quantity, float(value), flags=self.doubt)
 
     def _result(self, surfaces: JointSurfaces | None, nv: Mesh | None) -> JointMeasurements:
         return JointMeasurements(
@@ -185,7 +191,7 @@ def _lost(side: Side, flags: _Flags) -> JointMeasurements:
     return JointMeasurements(side, missing, flags=flags)
 
 
-def _symmetry(joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.float64]) -> Symmetry:
+def _symmetry(joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.float64], doubt: _Flags) -> Symmetry:
     right, left = joints[Side.RIGHT].nv, joints[Side.LEFT].nv
     if right is None or left is None:
         flags = frozenset({QualityFlag.OTHER_SIDE_MISSING})
@@ -193,7 +199,7 @@ def _symmetry(joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.f
     found = compare(right, left, transverse)
     return Symmetry(
         {
-            Quantity.S_LR: Measurement(Quantity.S_LR, found.area_ratio),
-            Quantity.H_LR: Measurement(Quantity.H_LR, found.hausdorff, sd=found.hausdorff_sd),
+            Quantity.S_LR: Measurement(Quantity.S_LR, found.area_ratio, flags=doubt),
+            Quantity.H_LR: Measurement(Quantity.H_LR, found.hausdorff, sd=found.hausdorff_sd, flags=doubt),
         }
     )

@@ -1,6 +1,7 @@
 """One picture of both joints for people: three planes, a 3D view, the numbers."""
 
 from pathlib import Path
+from textwrap import fill
 
 import highdicom as hd
 import numpy as np
@@ -156,7 +157,7 @@ def _draw_render(axes: Axes, joint: JointMeasurements, centre: NDArray[np.float6
         axes.annotate("", _xy(corner + tip), _xy(corner), arrowprops={"arrowstyle": "-", "color": DIM, "lw": 1.2})
         axes.text(*_xy(corner + 1.45 * tip), letter, color=DIM, size=9, ha="center", va="center")
     if joint.nv is None:
-        text = f"No negative volume: {sentences(joint.flags) or 'not measured'}"
+        text = fill(f"No negative volume: {sentences(joint.flags) or 'not measured'}", 44)
         axes.text(
             0.5,
             0.96,

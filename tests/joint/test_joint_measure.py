@@ -202,3 +202,10 @@ def test_a_real_patient(shared_data):
     )
     assert 1 <= findings.symmetry.measurements[Quantity.S_LR].value < 1.3
     assert 0.3 < findings.symmetry.measurements[Quantity.H_LR].value < 4
+
+
+def test_a_coarse_series_flags_every_number(joint):
+    found = measure({Side.RIGHT: both(joint)[Side.RIGHT]}, frozenset({QualityFlag.COARSE_SPACING}))
+    numbers = [m for m in found.joints[Side.RIGHT].measurements.values() if m.value is not None]
+    assert numbers
+    assert all(QualityFlag.COARSE_SPACING in number.flags for number in numbers)
