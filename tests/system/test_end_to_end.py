@@ -117,7 +117,7 @@ def test_highdicom_reads_the_measurements(delivered: Delivered) -> None:
     assert len(groups) == 2
     seg = pydicom.dcmread(delivered.seg)
     for group in groups:
-        assert group.referenced_segment.ReferencedSOPInstanceUID == seg.SOPInstanceUID
+        assert group.referenced_segment.referenced_sop_instance_uid == seg.SOPInstanceUID
         values = {m.name.meaning: m.value for m in group.get_measurements()}
         assert values, "numbers of both sides"
         assert all(np.isfinite(value) for value in values.values())
