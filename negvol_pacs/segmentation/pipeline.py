@@ -18,6 +18,7 @@ from negvol_pacs.segmentation import edges, grid
 from negvol_pacs.segmentation.bones import SUREST, Outline, outline, sigmoid
 from negvol_pacs.segmentation.calibration import AIR_HU, Calibration
 from negvol_pacs.segmentation.enhancement import enhance
+from negvol_pacs.segmentation.leaks import give_back
 from negvol_pacs.segmentation.localization import locate, within_field
 from negvol_pacs.segmentation.masks import TB_RADIUS_MM, JointMasks, clip_to_joint, probability
 from negvol_pacs.segmentation.weights import Networks
@@ -110,6 +111,7 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     geometry = grid.canonical_grid(seen.centre)
     image = line.hu(grid.resample(volume, geometry, order=3, fill=line.grey(AIR_HU)))
     mc_odds, tb_odds = (grid.resample(bone, geometry, order=3, fill=-SUREST) for bone in (seen.mc, seen.tb))
+    mc_odds, tb_odds = give_back(image, mc_odds, tb_odds, grid.SPACING_MM)
     mc, tb = (edges.signed_distance(odds, grid.SPACING_MM) for odds in (mc_odds, tb_odds))
     mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
     if options.tb_enhancement:
