@@ -122,12 +122,16 @@ def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_
     jaw = jaw_pose(rng)(points)
     mandible = sample(head.mandible, jaw, head.spacing, middle.tolist())
     tissues = sample(head.tissues, points, head.spacing, middle.tolist(), nearest=True).to(torch.uint8)
+    below = points[0] / head.spacing + float(middle[0]) < 0
+    shoulders = rng.random() < 0.4
+    if shoulders:
+        tissues = torch.where(below, _torso(points, spacing, rng), tissues)
     tissues[mandible > 0.5] = Tissue.MANDIBLE
     labels = torch.zeros(shape, dtype=torch.uint8)
     for number, centre in ((1, right), (2, left)):
         offset = torch.from_numpy(((centre - middle) * head.spacing).astype(np.float32)).view(3, 1, 1, 1)
         labels[(jaw - offset).square().sum(0) < BALL_MM**2] = number
-    hidden = _outside_field(points, head, middle, rng)
+    hidden = _outside_field(points, head, middle, rng, open_below=shoulders)
     image = paint(tissues.numpy(), (spacing,) * 3, rng)
     normal = torch.from_numpy(normalise_head(np.where(hidden.numpy(), image.min(), image)))
     if rng.random() < 0.5:
@@ -137,11 +141,39 @@ def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_
     return HeadExample(normal.clamp_(min=AIR).half().numpy(), labels.numpy())
 
 
-def _outside_field(points: Tensor, head: CoarseHead, middle: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
-    """Beyond the source's border, and beyond a randomly cropped field of view."""
+def _torso(points: Tensor, spacing: float, rng: np.random.Generator) -> Tensor:
+    """Neck and shoulders below a head, with a spine and other bones that are no jaw."""
+    depth = (-60.0 - points[0]).clamp(min=0)
+    flare = torch.sigmoid((depth - rng.uniform(20, 60)) / rng.uniform(5, 15))
+    across = 60 + rng.uniform(80, 170) * flare
+    along = 65 + rng.uniform(10, 60) * flare
+    back = rng.uniform(10, 40)
+    body = (points[2] / across).square() + ((points[1] - back) / along).square()
+    generator = tensor_generator(rng)
+    lumps = smooth_field(body.shape, (spacing,) * 3, rng.uniform(12, 30), generator)
+    result = torch.full(body.shape, int(Tissue.AIR), dtype=torch.uint8)
+    result[body < 1] = Tissue.FAT
+    result[body < rng.uniform(0.7, 0.95)] = Tissue.MUSCLE
+    result[(body < 0.8) & (lumps > rng.uniform(1.0, 1.8))] = Tissue.OTHER_BONE
+    spine = (points[2].square() + (points[1] - back - 10).square()).sqrt()
+    disc = torch.remainder(points[0], 18.0) < 4.0
+    result[(spine < rng.uniform(9, 14)) & ~disc] = Tissue.VERTEBRA
+    windpipe = points[2].square() + (points[1] - back + 25).square()
+    result[windpipe < rng.uniform(5, 10) ** 2] = Tissue.AIRWAY
+    return result
+
+
+def _outside_field(
+    points: Tensor, head: CoarseHead, middle: NDArray[np.float64], rng: np.random.Generator, open_below: bool
+) -> Tensor:
+    """Beyond the source's border, and beyond a randomly cropped field of view; shoulders go on below."""
     hidden = torch.zeros(points.shape[1:], dtype=torch.bool)
-    for axis, (place, count) in enumerate(zip(middle, head.tissues.shape, strict=True)):
-        index = points[axis] / head.spacing + float(place)
-        cut = rng.uniform(0, 0.2, 2) * (rng.random(2) < 0.3) * count
-        hidden |= (index < float(cut[0])) | (index > count - 1 - float(cut[1]))
+    index = [points[axis] / head.spacing + float(place) for axis, place in enumerate(middle)]
+    for axis, count in enumerate(head.tissues.shape):
+        low, high = rng.uniform(0, 0.2, 2) * (rng.random(2) < 0.3) * count
+        if not (open_below and axis == 0):
+            hidden |= index[axis] < float(low)
+        hidden |= index[axis] > count - 1 - float(high)
+    if open_below:
+        hidden &= index[0] >= 0
     return hidden
