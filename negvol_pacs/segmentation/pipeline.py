@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import highdicom as hd
 import numpy as np
+import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 
@@ -20,7 +21,14 @@ from negvol_pacs.segmentation.calibration import AIR_HU, Calibration
 from negvol_pacs.segmentation.enhancement import enhance
 from negvol_pacs.segmentation.leaks import give_back
 from negvol_pacs.segmentation.localization import locate, within_field
-from negvol_pacs.segmentation.masks import TB_RADIUS_MM, JointMasks, clip_to_joint, probability
+from negvol_pacs.segmentation.masks import (
+    MC_RADIUS_MM,
+    TB_RADIUS_MM,
+    JointMasks,
+    clip_to_joint,
+    head_centre,
+    probability,
+)
 from negvol_pacs.segmentation.weights import Networks
 
 Progress = Callable[[str, float], None]
@@ -116,16 +124,26 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
     if options.tb_enhancement:
         tb = enhance(image, sigmoid(tb_odds), tb, mc, grid.SPACING_MM)
-    mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, seen.centre)
+    centre = _centre(mc, geometry, seen.centre)
+    mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(
         side=side,
         mc=grid.on_grid(mc, geometry),
         tb=grid.on_grid(tb, geometry),
-        centre=seen.centre,
+        centre=centre,
         inside=None if inside.all() else grid.on_grid(inside, geometry),
     )
     return replace(masks, flags=_doubts(masks))
+
+
+def _centre(mc: NDArray[np.float32], geometry: hd.VolumeGeometry, rough: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre of the condylar head without the spurs that would raise its highest point."""
+    near = grid.distance_from(geometry, rough) < MC_RADIUS_MM
+    pieces, count = ndi.label(ndi.binary_opening((mc > 0) & near, iterations=3))
+    if not count:
+        raise SegmentationEmpty("No condyle in the volume of interest.")
+    return head_centre(grid.on_grid(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax(), geometry))
 
 
 def _doubts(masks: JointMasks) -> frozenset[QualityFlag]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom import Dataset
 
 _CLONE_NEWNET = 0x40000000
 _PLUGINS = Path("/usr/share/orthanc/plugins")
@@ -101,6 +102,24 @@ class Orthanc:
         session = requests.Session()
         session.trust_env = False  # no proxy of this machine
         return DICOMwebClient(f"{self.url}/dicom-web", session=session)
+
+    def count(self, study: str) -> dict[str, int]:
+        """Instances of a study by modality, as DICOMweb finds them (QIDO-RS)."""
+        found = self.dicomweb().search_for_series(study_instance_uid=study, fields=["NumberOfSeriesRelatedInstances"])
+        numbers: dict[str, int] = {}
+        for series in map(Dataset.from_json, found):
+            numbers[series.Modality] = numbers.get(series.Modality, 0) + int(series.NumberOfSeriesRelatedInstances)
+        return numbers
+
+    def fetch(self, study: str, modality: str, folder: Path) -> Path:
+        """Retrieve the one instance of a modality (WADO-RS)."""
+        client = self.dicomweb()
+        (series,) = map(Dataset.from_json, client.search_for_series(study, search_filters={"Modality": modality}))
+        (found,) = client.search_for_instances(study, series.SeriesInstanceUID)
+        ds = client.retrieve_instance(study, series.SeriesInstanceUID, Dataset.from_json(found).SOPInstanceUID)
+        path = folder / f"{modality}.dcm"
+        ds.save_as(path, enforce_file_format=True)
+        return path
 
 
 @pytest.fixture(scope="module")

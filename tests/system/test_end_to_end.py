@@ -48,29 +48,9 @@ def delivered(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with serve(folder / "node", orthanc, port=orthanc.node_port) as node:
         node.send(folder / "ct")
         study = ct[0].StudyInstanceUID
-        wait_for(lambda: count(orthanc, study) == {"CT": len(ct), "SEG": 1, "SR": 1}, PATIENCE_S, "SEG and SR arrive")
-        files = {modality: fetch(orthanc, study, modality, folder) for modality in ("SEG", "SR")}
+        wait_for(lambda: orthanc.count(study) == {"CT": len(ct), "SEG": 1, "SR": 1}, PATIENCE_S, "SEG and SR arrive")
+        files = {modality: orthanc.fetch(study, modality, folder) for modality in ("SEG", "SR")}
         yield Delivered(folder, ct, node, files["SEG"], files["SR"])
-
-
-def count(pacs: Orthanc, study: str) -> dict[str, int]:
-    """Instances of a study by modality, as DICOMweb finds them (QIDO-RS)."""
-    found = pacs.dicomweb().search_for_series(study_instance_uid=study, fields=["NumberOfSeriesRelatedInstances"])
-    numbers: dict[str, int] = {}
-    for series in map(Dataset.from_json, found):
-        numbers[series.Modality] = numbers.get(series.Modality, 0) + int(series.NumberOfSeriesRelatedInstances)
-    return numbers
-
-
-def fetch(pacs: Orthanc, study: str, modality: str, folder: Path) -> Path:
-    """Retrieve the one instance of a modality (WADO-RS)."""
-    client = pacs.dicomweb()
-    (series,) = map(Dataset.from_json, client.search_for_series(study, search_filters={"Modality": modality}))
-    (found,) = client.search_for_instances(study, series.SeriesInstanceUID)
-    ds = client.retrieve_instance(study, series.SeriesInstanceUID, Dataset.from_json(found).SOPInstanceUID)
-    path = folder / f"{modality}.dcm"
-    ds.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.mark.parametrize(("name", "sop_class"), [("seg", SegmentationStorage), ("sr", Comprehensive3DSRStorage)])
@@ -161,7 +141,7 @@ def test_the_same_series_from_the_pacs_gives_no_second_pair(delivered: Delivered
     assert answer.status_code == 200, answer.text
     wait_for(lambda: delivered.node.logged("study-unchanged", "own-result-ignored"), 30, "the node looks at it again")
     time.sleep(3)  # longer than quiet period and delivery need
-    assert count(orthanc, study) == {"CT": len(delivered.ct), "SEG": 1, "SR": 1}
+    assert orthanc.count(study) == {"CT": len(delivered.ct), "SEG": 1, "SR": 1}
 
 
 def test_a_coarse_head_is_refused_and_the_reason_is_shown(delivered: Delivered, shared_data: Path) -> None:
