@@ -37,13 +37,21 @@ class Peer(_Section):
 
 
 class Destination(_Section):
-    """Where results go, by C-STORE."""
+    """Where results go, by C-STORE, and where earlier reports are read from.
+
+    They are read by QIDO-RS and WADO-RS from ``dicomweb``; without that by C-GET where the peer
+    offers it, else by C-MOVE to ``move_ae_title`` on ``move_port`` of this machine.
+    """
 
     name: str
     ae_title: AETitle
     host: str
     port: Port
     calling_ae_title: AETitle | None = None
+    dicomweb: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    move_ae_title: AETitle | None = None
+    move_port: Port | None = None
+    priors: bool = False
 
 
 class Limits(_Section):

@@ -39,7 +39,12 @@
     ├── NetworkError
     │   ├── PeerUnreachable           try again later
     │   ├── DeliveryFailed            try again later
-    │   └── DeliveryRefused           needs a person
+    │   ├── DeliveryRefused           needs a person
+    │   └── QueryFailed
+    ├── ReportError                   a file is no report that can be used
+    │   ├── ForeignReport
+    │   └── UnreadableReport
+    ├── NothingFound
     └── TrainingError
 
 Every class has a ``code`` (stable, for logs, queue and reports); the message is a
@@ -284,6 +289,36 @@ class DeliveryRefused(NetworkError):
     """The destination will not take the object; a person must look."""
 
     code = "delivery-refused"
+
+
+class QueryFailed(NetworkError):
+    """A peer does not find or give what was asked for."""
+
+    code = "query-failed"
+
+
+class ReportError(NegvolError):
+    """A file is no report that can be used."""
+
+    code = "report"
+
+
+class ForeignReport(ReportError):
+    """The object is not a report of this product."""
+
+    code = "foreign-report"
+
+
+class UnreadableReport(ReportError):
+    """A report of this product that is damaged, or says what this version does not know."""
+
+    code = "unreadable-report"
+
+
+class NothingFound(NegvolError):
+    """There is nothing to make a table of."""
+
+    code = "nothing-found"
 
 
 class TrainingError(NegvolError):

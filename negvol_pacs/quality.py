@@ -18,4 +18,5 @@ class QualityFlag(StrEnum):
     NOT_CLOSED = "Negative volume not a closed surface"
     NOT_CONVERGED = "Inflation did not converge"
     OTHER_SIDE_MISSING = "The other joint is missing"
+    DIFFERENT_METHOD = "The prior study was measured by another version or other weights"
     COMPUTATION_FAILED = "Computation failed"

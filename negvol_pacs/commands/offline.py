@@ -26,8 +26,13 @@ def process(
     folder: Folder,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-results"),
     config_file: ConfigFile = DEFAULT_CONFIG,
+    prior: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of earlier reports: say what changed.")
+    ] = None,
 ) -> None:
     """Measure a series without any network: SEG, SR, picture and numbers into a folder."""
+    from negvol_pacs.cohort.collect import read_folder
+    from negvol_pacs.report.change import find_prior
     from negvol_pacs.report.table import findings_table
     from negvol_pacs.segmentation.weights import load_networks, resolve_device
     from negvol_pacs.series.selection import read_headers, select_series
@@ -35,6 +40,9 @@ def process(
 
     settings = config.load(config_file) if config_file.exists() else config.Config()
     selection = select_series(read_headers(sorted(p for p in folder.rglob("*") if p.is_file())), settings.series)
+    earlier = None if prior is None else find_prior(selection.series, read_folder(prior).reports)
+    if prior is not None and earlier is None:
+        out.print(f"no report in {prior} is surely of an older study of this patient", style="yellow", markup=False)
     out.print(f"series {selection.series.series_instance_uid}, {len(selection.series.paths)} images")
     networks = load_networks(settings.pipeline.models, str(resolve_device(settings.pipeline)))
     with progress_bar() as bar:
@@ -46,8 +54,9 @@ def process(
             output,
             datetime.now().astimezone(),
             progress=lambda what, part: bar.update(task, description=what, completed=part),
+            prior=earlier,
         )
-    out.print(findings_table(result.findings))
+    out.print(findings_table(result.findings, result.changes))
     for path in (result.seg, result.sr, result.picture, result.numbers):
         if path is not None:
             out.print(str(path), markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """What the report says: measurements with their landmarks and flags."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 import numpy as np
@@ -129,3 +129,16 @@ class Findings:
     joints: dict[Side, JointMeasurements]
     symmetry: Symmetry
     flags: frozenset[QualityFlag] = frozenset()
+
+    def numbers(self, side: Side | None) -> dict[Quantity, Measurement]:
+        """Return the measurements of a side, or of both sides together for None, with all that is held against each.
+
+        A flag of the series holds for every number, one of a joint for the joint's numbers and
+        for the symmetry, which rests on both joints.
+        """
+        if side is None:
+            own = self.symmetry.measurements
+            common = self.flags.union(*(joint.flags for joint in self.joints.values()))
+        else:
+            own, common = self.joints[side].measurements, self.flags | self.joints[side].flags
+        return {quantity: replace(m, flags=m.flags | common) for quantity, m in own.items()}

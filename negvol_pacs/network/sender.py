@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
@@ -81,7 +81,7 @@ def send(
     wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
     contexts = [(uid, syntax) for uid, own in sorted(wanted) for syntax in _syntaxes(own)]
     sent = []
-    with _associated(destination, config or Config(), contexts) as assoc:
+    with associated(destination, config or Config(), contexts) as assoc:
         for path, header in zip(files, headers, strict=True):
             sent.append(_store(assoc, path, header, destination))
             if on_sent is not None:
@@ -114,7 +114,7 @@ def echo(destination: Destination, config: Config | None = None) -> float:
         As for `send`.
     """
     start = time.monotonic()
-    with _associated(destination, config or Config(), [(Verification, ImplicitVRLittleEndian)]) as assoc:
+    with associated(destination, config or Config(), [(Verification, ImplicitVRLittleEndian)]) as assoc:
         if not assoc.accepted_contexts:
             raise DeliveryRefused(f"{destination.name} does not accept verification")
         status = assoc.send_c_echo()
@@ -147,7 +147,33 @@ def _syntaxes(own: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def _associated(destination: Destination, config: Config, contexts: Iterable[tuple[str, str]]) -> Iterator[Association]:
+def associated(
+    destination: Destination,
+    config: Config,
+    contexts: Iterable[tuple[str, str]],
+    taken: Iterable[str] = (),
+    on_store: Callable[[evt.Event], int] | None = None,
+) -> Iterator[Association]:
+    """Open an association with a destination, released at the end of the block.
+
+    Parameters
+    ----------
+    destination
+        The peer.
+    config
+        Own AE title and time limits.
+    contexts
+        Abstract and transfer syntaxes to propose.
+    taken
+        SOP classes that we store for the peer, as C-GET needs it (PS3.7 section D.3.3.4).
+    on_store
+        Handler of their C-STORE requests.
+
+    Raises
+    ------
+    NetworkError
+        As for `send`.
+    """
     ae = _Entity(destination.calling_ae_title or config.node.ae_title, config.limits)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -157,12 +183,16 @@ def _associated(destination: Destination, config: Config, contexts: Iterable[tup
     ae.maximum_pdu_size = limits.max_pdu_bytes
     for uid, syntax in contexts:
         ae.add_requested_context(uid, syntax)
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _hold_reactor)]
+    if on_store is not None:
+        handlers.append((evt.EVT_C_STORE, on_store))
     try:
         assoc = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _hold_reactor)],
+            ext_neg=[build_role(uid, scp_role=True) for uid in taken],
+            evt_handlers=handlers,
         )
     except OSError as error:
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error

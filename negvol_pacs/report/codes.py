@@ -83,6 +83,7 @@ _FLAGS = {
     QualityFlag.NOT_CLOSED: "Q_NOT_CLOSED",
     QualityFlag.NOT_CONVERGED: "Q_NOT_CONVERGED",
     QualityFlag.OTHER_SIDE_MISSING: "Q_ONE_SIDE",
+    QualityFlag.DIFFERENT_METHOD: "Q_VERSION",
     QualityFlag.COMPUTATION_FAILED: "Q_FAILED",
 }
 
@@ -173,6 +174,21 @@ def quality() -> CodedConcept:
 def quality_of(value: Quantity) -> CodedConcept:
     """Question that a flag of one quantity answers."""
     return CodedConcept(f"QUAL_{value.name}", SCHEME, f"Quality of {value.label}")
+
+
+def change() -> CodedConcept:
+    """Mark a group that compares two studies."""
+    return CodedConcept("CHANGE", SCHEME, "Change since prior report")
+
+
+def change_of(value: Quantity) -> CodedConcept:
+    """Concept name of the change of a quantity: readers that ignore modifiers must not take it for a size."""
+    return CodedConcept(f"CHG_{value.name}", SCHEME, f"Change of {value.label} since prior report")
+
+
+def prior_report() -> CodedConcept:
+    """Purpose of reference to the report that a change is counted from."""
+    return CodedConcept("122075", "DCM", "Prior report for current patient")
 
 
 def intended_use() -> CodedConcept:

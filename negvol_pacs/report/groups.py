@@ -7,6 +7,7 @@ from functools import partial
 import highdicom as hd
 import numpy as np
 from highdicom.sr import (
+    CompositeContentItem,
     FindingSite,
     MeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
@@ -17,12 +18,14 @@ from highdicom.sr import (
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from numpy.typing import NDArray
+from pydicom.uid import Comprehensive3DSRStorage
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.joint.findings import JointMeasurements, Landmark, Measurement, Quantity, Symmetry
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report import codes
 from negvol_pacs.report.algorithm import Algorithm
+from negvol_pacs.report.change import Changes
 
 DISCLAIMER = "Research use only. Machine output, not verified by a physician; not for diagnosis or treatment."
 
@@ -67,6 +70,37 @@ def joint_group(joint: JointMeasurements, group: Group) -> MeasurementsAndQualit
 def symmetry_group(symmetry: Symmetry, group: Group) -> MeasurementsAndQualitativeEvaluations:
     """S_LR and H_LR: TID 1501 at a bilateral site."""
     return _build(group, symmetry.measurements.values(), frozenset())
+
+
+def change_group(changes: Changes, group: Group) -> MeasurementsAndQualitativeEvaluations:
+    """Say what changed since the prior report, and which report that is: TID 1501."""
+    measurements = sorted(changes.numbers[group.side].values(), key=lambda m: list(Quantity).index(m.quantity))
+    prior = changes.prior
+    built = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=group.tracking_uid, identifier=group.tracking_id),
+        finding_type=codes.change(),
+        algorithm_id=group.algorithm.for_report(),
+        finding_sites=[FindingSite(codes.temporomandibular_joint(), laterality=codes.laterality(group.side))],
+        measurements=[
+            hd.sr.Measurement(
+                name=codes.change_of(m.quantity),
+                value=round(m.value, 4),
+                unit=codes.unit(m.quantity.unit),
+                finding_sites=[FindingSite(codes.site(m.quantity), codes.laterality(group.side))],
+            )
+            for m in measurements
+            if m.value is not None
+        ],
+        qualitative_evaluations=[
+            *(item for m in measurements for item in _flags(partial(codes.quality_of, m.quantity), m.flags)),
+            QualitativeEvaluation(codes.intended_use(), codes.research_only()),
+        ],
+    )
+    reference = CompositeContentItem(
+        codes.prior_report(), Comprehensive3DSRStorage, prior.sop_instance_uid, relationship_type="CONTAINS"
+    )
+    built[0].ContentSequence.extend([reference, TextContentItem(codes.comment(), DISCLAIMER, "CONTAINS")])
+    return built
 
 
 def _build(

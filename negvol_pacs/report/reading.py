@@ -10,8 +10,11 @@ from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement,
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report import codes
 
-# PS3.16: measurement group, finding site, laterality, measurement method, derivation
-_GROUP, _SITE, _LATERALITY, _METHOD, _DERIVATION = "125007", "363698007", "272741003", "370129005", "121401"
+# PS3.16: measurement group, finding, finding site, laterality, measurement method, derivation
+_GROUP, _FINDING, _SITE, _LATERALITY = "125007", "121071", "363698007", "272741003"
+_METHOD, _DERIVATION = "370129005", "121401"
+
+_MEANING = {codes.flag(flag).value: flag for flag in QualityFlag}
 
 
 def read_findings(sr: Dataset) -> Findings:
@@ -28,7 +31,7 @@ def read_findings(sr: Dataset) -> Findings:
         A side without a group is there with no measurements. Flags of the whole series,
         which the report repeats in each joint's group, stand at the series.
     """
-    groups = {_side(group): group for group in _walk(sr) if _name(group) == _GROUP}
+    groups = {_side(group): group for group in _walk(sr) if _name(group) == _GROUP and not _is_change(group)}
     flags = {side: _flags(group, codes.quality().value) for side, group in groups.items()}
     common = frozenset.intersection(*flags.values()) if flags else frozenset()
     joints = {
@@ -36,6 +39,15 @@ def read_findings(sr: Dataset) -> Findings:
         for side in Side
     }
     return Findings(joints, Symmetry(_measurements(groups.get(None))), common)
+
+
+def _is_change(group: Dataset) -> bool:
+    return _coded(group, _FINDING) == codes.change()
+
+
+def find_texts(sr: Dataset) -> Iterator[str]:
+    """All text items of a report, from the first to the last."""
+    return (str(item.TextValue) for item in _walk(sr) if item.ValueType == "TEXT")
 
 
 def _measurements(group: Dataset | None) -> dict[Quantity, Measurement]:
@@ -65,9 +77,8 @@ def _quantity(item: Dataset) -> Quantity:
 
 
 def _flags(group: Dataset, question: str) -> frozenset[QualityFlag]:
-    meaning = {codes.flag(flag).value: flag for flag in QualityFlag}
     answers = (item for item in _children(group) if item.ValueType == "CODE" and _name(item) == question)
-    return frozenset(meaning[CodedConcept.from_dataset(item.ConceptCodeSequence[0]).value] for item in answers)
+    return frozenset(_MEANING[item.ConceptCodeSequence[0].CodeValue] for item in answers)
 
 
 def _side(group: Dataset) -> Side | None:
@@ -90,7 +101,7 @@ def _children(item: Dataset) -> list[Dataset]:
 
 def _name(item: Dataset) -> str:
     names = item.get("ConceptNameCodeSequence")
-    return str(CodedConcept.from_dataset(names[0]).value) if names else ""
+    return str(names[0].CodeValue) if names else ""
 
 
 def _coded(item: Dataset, name: str) -> CodedConcept | None:

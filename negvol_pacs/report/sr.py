@@ -1,6 +1,7 @@
 """Structured report of both joints: TID 1500 in a Comprehensive 3D SR (PS3.3 A.35.13)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import highdicom as hd
@@ -11,7 +12,9 @@ from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.joint.findings import Findings
 from negvol_pacs.report import codes
 from negvol_pacs.report.algorithm import MANUFACTURER, Algorithm
-from negvol_pacs.report.groups import Group, joint_group, symmetry_group
+from negvol_pacs.report.change import Changes
+from negvol_pacs.report.document import Report
+from negvol_pacs.report.groups import Group, change_group, joint_group, symmetry_group
 from negvol_pacs.report.source import identity
 from negvol_pacs.report.stamp import stamp
 from negvol_pacs.report.uids import result_uid, tracking
@@ -27,6 +30,7 @@ def build_sr(  # noqa: PLR0917
     algorithm: Algorithm,
     now: datetime,
     former: Sequence[Dataset] = (),
+    changes: Changes | None = None,
 ) -> hd.sr.Comprehensive3DSR:
     """Make the SR: a measurement group a joint and one for their symmetry.
 
@@ -48,6 +52,9 @@ def build_sr(  # noqa: PLR0917
         Content date and time.
     former
         Results of an earlier state of the same series that this one replaces.
+    changes
+        What changed since the patient's first study; adds three TID 1501 groups and the prior
+        report as Pertinent Other Evidence (PS3.3 C.17.2), and is part of the SOP Instance UID.
 
     Returns
     -------
@@ -57,12 +64,12 @@ def build_sr(  # noqa: PLR0917
     uids = series.sop_instance_uids
     reports = [result for result in former if result.SOPClassUID == Comprehensive3DSRStorage]
     sr = hd.sr.Comprehensive3DSR(
-        evidence=_evidence(series, seg),
-        content=_content(series, findings, seg, algorithm),
+        evidence=[*_evidence(series, seg), *([_prior(changes)] if changes else [])],
+        content=_content(series, findings, seg, algorithm, changes),
         is_complete=True,
         series_instance_uid=result_uid("sr-series", uids, algorithm),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=result_uid("sr", uids, algorithm),
+        sop_instance_uid=result_uid("sr", result_inputs(series, changes.prior if changes else None), algorithm),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm.name,
@@ -93,12 +100,29 @@ def _evidence(series: Series, seg: Dataset | None) -> list[Dataset]:
     return [first, *images[1:], *([seg] if seg is not None else [])]
 
 
-def _content(series: Series, findings: Findings, seg: Dataset | None, algorithm: Algorithm) -> hd.sr.MeasurementReport:
+def result_inputs(series: Series, prior: Report | None) -> list[str]:
+    """SOP Instance UIDs that a report is made from: the images, and the prior report where there is one."""
+    return [*series.sop_instance_uids, *([prior.sop_instance_uid] if prior is not None else [])]
+
+
+def _prior(changes: Changes) -> Dataset:
+    """Name the prior report as evidence."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = Comprehensive3DSRStorage, changes.prior.sop_instance_uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = changes.prior.study_instance_uid, changes.prior.series_instance_uid
+    return ds
+
+
+def _content(
+    series: Series, findings: Findings, seg: Dataset | None, algorithm: Algorithm, changes: Changes | None
+) -> hd.sr.MeasurementReport:
     groups = [
         joint_group(findings.joints[side], _group(side, series, findings, seg, algorithm))
         for side in (Side.RIGHT, Side.LEFT)
     ]
     groups.append(symmetry_group(findings.symmetry, _group(None, series, findings, None, algorithm)))
+    if changes is not None:
+        groups += [change_group(changes, _change(side, series, findings, algorithm)) for side in changes.numbers]
     device = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=result_uid("device", (), algorithm),
         name=algorithm.name,
@@ -132,3 +156,10 @@ def _group(side: Side | None, series: Series, findings: Findings, seg: Dataset |
             else None
         )
     return Group(side, identifier, uid, segment, algorithm, findings.flags, str(series.first.FrameOfReferenceUID))
+
+
+def _change(side: Side | None, series: Series, findings: Findings, algorithm: Algorithm) -> Group:
+    group = _group(side, series, findings, None, algorithm)
+    identifier = f"{group.tracking_id} change"
+    uid = result_uid(f"tracking {identifier}", series.sop_instance_uids, algorithm)
+    return replace(group, tracking_id=identifier, tracking_uid=uid)

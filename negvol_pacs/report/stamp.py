@@ -29,5 +29,7 @@ def stamp(result: Dataset, series: Series, now: datetime) -> None:
             equipment.ContributionDateTime = DT(now)
     if "SpecificCharacterSet" in series.first:
         result.SpecificCharacterSet = series.first.SpecificCharacterSet
+    if series.first.get("IssuerOfPatientID"):  # without it, a later study could not be matched
+        result["IssuerOfPatientID"] = deepcopy(series.first["IssuerOfPatientID"])
     if "PatientName" in series.first:
         result["PatientName"] = deepcopy(series.first["PatientName"])

@@ -8,27 +8,33 @@ from rich.table import Table
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, number, sentences
+from negvol_pacs.report.change import Changes
+from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, difference, number, sentences
 
 
-def findings_table(findings: Findings) -> Table:
+def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
     """Lay out the findings for the terminal.
 
     Parameters
     ----------
     findings
         What the report says.
+    changes
+        What changed since the patient's first study.
 
     Returns
     -------
     rich.table.Table
-        A row a quantity; a column each for the right, the left and both; unit; flags. An
-        asterisk marks a doubtful number, a dash a missing one.
+        A row a quantity; a column each for the right, the left and both, and the same again for
+        the changes; unit; flags. An asterisk marks a doubtful number, a dash a missing one.
     """
     table = Table(title="Temporomandibular joints", caption=_caption(findings), caption_justify="left")
     table.add_column("Measurement")
     for heading in ("Right", "Left", "Right and left"):
         table.add_column(heading, justify="right")
+    changed: dict[Side | None, dict[Quantity, Measurement]] = changes.numbers if changes is not None else {}
+    if changes is not None:
+        table.add_column(f"Change since {changes.prior.study_date}\n(right, left or both)", justify="right")
     table.add_column("Unit")
     table.add_column("Flags")
     right, left = (findings.joints[side].measurements for side in (Side.RIGHT, Side.LEFT))
@@ -39,8 +45,19 @@ def findings_table(findings: Findings) -> Table:
             continue
         cells = [number(m[quantity]) if quantity in m else "" for m in (right, left, both)]
         flags = _flags(("right", right.get(quantity)), ("left", left.get(quantity)), ("", both.get(quantity)))
-        table.add_row(NAMES[quantity], *cells, UNITS[quantity.unit], flags, end_section=quantity is sided[-1])
+        if changes is not None:
+            own = [changed[side].get(quantity) for side in (Side.RIGHT, Side.LEFT, None)]
+            cells.append(", ".join(difference(m) for m in own if m is not None))
+            flags = _since(flags, own)
+        last = bool(sided) and quantity is sided[-1]
+        table.add_row(NAMES[quantity], *cells, UNITS[quantity.unit], flags, end_section=last)
     return table
+
+
+def _since(flags: str, changed: Iterable[Measurement | None]) -> str:
+    """Add what is held against a change beside what is held against the number."""
+    more = sentences({flag for m in changed if m is not None for flag in m.flags})
+    return "\n".join(text for text in (flags, f"change: {more}" if more else "") if text)
 
 
 def _flags(*measurements: tuple[str, Measurement | None]) -> str:
@@ -58,25 +75,40 @@ def _caption(findings: Findings) -> str:
     return "\n".join([*lines, NOTICE])
 
 
-def findings_json(findings: Findings) -> dict[str, Any]:
+def findings_json(findings: Findings, changes: Changes | None = None) -> dict[str, Any]:
     """Turn the findings into plain values for ``json.dumps``.
 
     Parameters
     ----------
     findings
         What the report says.
+    changes
+        What changed since the patient's first study.
 
     Returns
     -------
     dict
         ``joints`` by side and ``symmetry``, each measurement with value, sd, unit and
-        flags (name to sentence); landmarks in LPS mm; without the surfaces.
+        flags (name to sentence); landmarks in LPS mm; without the surfaces. ``changes`` where
+        there is a prior report.
     """
-    return {
+    found = {
         "notice": NOTICE,
         "flags": _named(findings.flags),
         "joints": {side.value: _joint(findings.joints[side]) for side in (Side.RIGHT, Side.LEFT)},
         "symmetry": _measurements(findings.symmetry.measurements.values()),
+    }
+    return found if changes is None else found | {"changes": _changes(changes)}
+
+
+def _changes(changes: Changes) -> dict[str, Any]:
+    prior, numbers = changes.prior, changes.numbers
+    return {
+        "since": str(prior.study_date),
+        "accession_number": prior.accession_number,
+        "report": prior.sop_instance_uid,
+        "joints": {side.value: _measurements(numbers[side].values()) for side in (Side.RIGHT, Side.LEFT)},
+        "symmetry": _measurements(numbers[None].values()),
     }
 
 

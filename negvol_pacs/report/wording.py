@@ -37,6 +37,12 @@ def number(measurement: Measurement | None) -> str:
     return text + ("*" if measurement.flags else "")
 
 
+def difference(measurement: Measurement) -> str:
+    """Write a change with its sign."""
+    text = number(measurement)
+    return text if measurement.value is None or text.startswith("-") else f"+{text}"
+
+
 def sentences(flags: Iterable[QualityFlag]) -> str:
     """Reasons in a fixed order, joined by semicolons."""
     return "; ".join(flag.value for flag in QualityFlag if flag in set(flags))

@@ -289,6 +289,11 @@ class Ledger:
         latest = max((r.generation for r in earlier), default=None)
         return [r for r in earlier if r.generation == latest]
 
+    def latest_reports(self) -> list[Result]:
+        """Return the SR of each study's latest generation that has one."""
+        query = sa.select(results).where(results.c.kind == ResultKind.SR).order_by(results.c.generation)
+        return list({row["study_uid"]: _result(row) for row in self._database.all(query)}.values())
+
     def is_own_result(self, sop_uid: str) -> bool:
         """Tell whether this node made the object with this SOP Instance UID."""
         query = sa.select(results.c.kind).where(results.c.sop_uid == sop_uid).limit(1)

@@ -16,9 +16,11 @@ from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.joint.findings import Findings
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.report.algorithm import Algorithm
+from negvol_pacs.report.change import Changes, changes_since
+from negvol_pacs.report.document import Report
 from negvol_pacs.report.page import draw_joints
 from negvol_pacs.report.seg import build_seg
-from negvol_pacs.report.sr import build_sr
+from negvol_pacs.report.sr import build_sr, result_inputs
 from negvol_pacs.report.table import findings_json
 from negvol_pacs.report.uids import result_uid
 from negvol_pacs.segmentation.pipeline import segment
@@ -45,6 +47,8 @@ class Result:
         SOP Instance UIDs of the two objects; the first is empty where there is no SEG.
     findings
         The measurements.
+    changes
+        What changed since the patient's first study, where a report of it is known.
     """
 
     seg: Path | None
@@ -54,6 +58,7 @@ class Result:
     seg_uid: str
     sr_uid: str
     findings: Findings
+    changes: Changes | None = None
 
 
 def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
@@ -62,9 +67,9 @@ def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
     return Algorithm(name="negvol-pacs", version=version, weights_sha256=networks.sha256)
 
 
-def fingerprint(series: Series, made_by: Algorithm) -> str:
+def fingerprint(series: Series, made_by: Algorithm, prior: Report | None = None) -> str:
     """Name of the results of a series: equal fingerprints, equal results."""
-    return result_uid("fingerprint", series.sop_instance_uids, made_by)
+    return result_uid("fingerprint", result_inputs(series, prior), made_by)
 
 
 def process_series(
@@ -76,6 +81,7 @@ def process_series(
     *,
     progress: Progress | None = None,
     former: Sequence[Dataset] = (),
+    prior: Report | None = None,
 ) -> Result:
     """Read, segment, measure and report one series.
 
@@ -95,6 +101,8 @@ def process_series(
         Called as the work goes on.
     former
         Results of an earlier generation that these ones replace.
+    prior
+        Report of the patient's first study.
 
     Returns
     -------
@@ -119,15 +127,17 @@ def process_series(
         seg = build_seg(series, volume, segmentation.joints, findings, made_by, now, former)
     except SegmentationEmpty:
         seg = None
-    sr = build_sr(series, findings, seg, made_by, now, former)
-
+    changes = None if prior is None else changes_since(prior, findings, made_by)
+    sr = build_sr(series, findings, seg, made_by, now, former, changes)
     tell("Drawing the joints", 0.90)
     with _arriving(folder) as new:
         if seg is not None:
             seg.save_as(new / "seg.dcm")
         sr.save_as(new / "sr.dcm")
         draw_joints(volume, findings, new / "joints.png", f"Series …{series.series_instance_uid[-12:]}")
-        (new / "measurements.json").write_text(json.dumps(findings_json(findings), indent=2) + "\n", encoding="utf-8")
+        (new / "measurements.json").write_text(
+            json.dumps(findings_json(findings, changes), indent=2) + "\n", encoding="utf-8"
+        )
     tell("Done", 1.0)
     return Result(
         folder / "seg.dcm" if seg is not None else None,
@@ -137,6 +147,7 @@ def process_series(
         str(seg.SOPInstanceUID) if seg is not None else "",
         str(sr.SOPInstanceUID),
         findings,
+        changes,
     )
 
 

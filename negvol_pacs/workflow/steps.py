@@ -13,6 +13,7 @@ from pydicom import Dataset
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DeliveryRefused, NetworkError, SeriesRefused
 from negvol_pacs.network.sender import send
+from negvol_pacs.report.document import Report
 from negvol_pacs.segmentation.weights import Networks
 from negvol_pacs.series.selection import Selection, read_headers, select_series
 from negvol_pacs.series.series import Series
@@ -20,7 +21,7 @@ from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
-from negvol_pacs.workflow import pipeline
+from negvol_pacs.workflow import pipeline, priors
 from negvol_pacs.workflow.engine import Lost
 
 _PROGRESS_EVERY_S = 1.0
@@ -153,14 +154,15 @@ class Steps:
                 selection = select_series(candidates, self._config.series)
             except SeriesRefused as refusal:
                 raise (first or refusal) from None
-            fingerprint = pipeline.fingerprint(selection.series, algorithm)
+            prior = priors.find(selection.series, self._ledger, self._outbox, self._config)
+            fingerprint = pipeline.fingerprint(selection.series, algorithm, prior)
             known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
             if known:
                 latest = known[-1].generation
                 _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
                 return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
             try:
-                results = self._measure(study, generation, selection, fingerprint)
+                results = self._measure(study, generation, selection, fingerprint, prior)
             except SeriesRefused as refusal:
                 # The best series turned out to be no head or unreadable: the next best may do.
                 first = first or refusal
@@ -170,7 +172,9 @@ class Steps:
                 self._record_verdicts(study, generation, {}, selection.series)
                 return results
 
-    def _measure(self, study: str, generation: int, selection: Selection, fingerprint: str) -> list[Result]:
+    def _measure(
+        self, study: str, generation: int, selection: Selection, fingerprint: str, prior: Report | None
+    ) -> list[Result]:
         former = self._ledger.former_results(study, generation)
         folder = self._outbox.folder(study, generation)
         made = pipeline.process_series(
@@ -181,13 +185,17 @@ class Steps:
             datetime.now().astimezone(),
             progress=_Progress(self._ledger, study, generation),
             former=[self._header(entry) for entry in former],
+            prior=prior,
         )
         now = time.time()
         files = [(ResultKind.SR, made.sr_uid, made.sr), (ResultKind.PNG, "", made.picture)]
         if made.seg is not None:
             files.insert(0, (ResultKind.SEG, made.seg_uid, made.seg))
+        # A prior report changes the SR alone: an object that is known already stays as it was sent.
+        same = {entry.sop_uid: replace(entry, generation=generation, fingerprint=fingerprint) for entry in former}
         return [
-            Result(
+            same.get(uid)
+            or Result(
                 study,
                 generation,
                 kind,

@@ -1,0 +1,1 @@
+"""Reports of many patients as one table, and what it shows."""
