@@ -17,6 +17,7 @@ def fetch(destination: Destination, wanted: Wanted, folder: Path) -> list[Path]:
     if destination.dicomweb is None:
         raise QueryFailed(f"{destination.name} has no address of DICOMweb")
     client = DICOMwebClient(destination.dicomweb)
+    client.set_http_retry_params(retry=False)  # it would wait half a minute for a server that is not there
     filters = {"Modality": "SR", "SeriesNumber": str(wanted.series_number)}
     if wanted.patient_id:
         filters["PatientID"] = wanted.patient_id

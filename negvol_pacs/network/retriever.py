@@ -11,7 +11,6 @@ from typing import Any
 
 import structlog
 from pydicom import Dataset
-from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
@@ -116,11 +115,7 @@ class _Keeper:
 
     def __call__(self, event: evt.Event) -> int:
         path = self._folder / f"{file_name(str(event.request.AffectedSOPInstanceUID))}.dcm"
-        meta = event.file_meta
-        with path.open("wb") as file:
-            file.write(b"\0" * 128 + b"DICM")
-            write_file_meta_info(file, meta)
-            file.write(event.request.DataSet.getvalue())
+        path.write_bytes(event.encoded_dataset())
         self.paths.add(path)
         return 0x0000
 

@@ -11,7 +11,7 @@ from negvol_pacs.joint.findings import Findings
 from negvol_pacs.report import codes
 from negvol_pacs.report.algorithm import MANUFACTURER, Algorithm
 from negvol_pacs.report.patient import Patient
-from negvol_pacs.report.reading import find_texts, read_findings
+from negvol_pacs.report.reading import find_texts, is_whole, read_findings
 
 _WEIGHTS = "weights_sha256="
 
@@ -88,6 +88,8 @@ def read_report(ds: Dataset) -> Report:
     try:
         if not _is_ours(ds):
             raise ForeignReport("not a report of this product")
+        if not is_whole(ds):
+            raise UnreadableReport("a report that is cut off")
         return Report(
             sop_instance_uid=str(ds.SOPInstanceUID),
             series_instance_uid=str(ds.SeriesInstanceUID),
@@ -102,7 +104,7 @@ def read_report(ds: Dataset) -> Report:
             replaces=frozenset(_predecessors(ds)),
             findings=read_findings(ds),
         )
-    except ForeignReport:
+    except (ForeignReport, UnreadableReport):
         raise
     except Exception as error:  # pydicom decodes late, and whatever stands in a file must not stop its reader
         raise UnreadableReport(f"a report that cannot be read: {type(error).__name__}: {error}") from error

@@ -41,8 +41,17 @@ def read_findings(sr: Dataset) -> Findings:
     return Findings(joints, Symmetry(_measurements(groups.get(None))), common)
 
 
+def is_whole(sr: Dataset) -> bool:
+    """Tell whether all groups are there up to their last item: a file that was cut off may lack flags alone."""
+    groups = [group for group in _walk(sr) if _name(group) == _GROUP]
+    sides = [_side(group) for group in groups if not _is_change(group)]
+    use = codes.intended_use().value
+    ended = all(any(_name(item) == use for item in _children(group)) for group in groups)
+    return ended and len(sides) == 3 and set(sides) == {*Side, None}
+
+
 def _is_change(group: Dataset) -> bool:
-    return _coded(group, _FINDING) == codes.change()
+    return bool(_coded(group, _FINDING) == codes.change())
 
 
 def find_texts(sr: Dataset) -> Iterator[str]:
