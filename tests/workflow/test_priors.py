@@ -98,7 +98,7 @@ def test_results_with_a_new_prior_leave_the_segmentation_as_it_was_sent(books, m
     books.steps.analyse(study, 1)
     prior = read_report(report(head("1.2.1", date="20240101"), invent(1)))
     monkeypatch.setattr(priors, "find", lambda *_: prior)
-    books.receive(make_ct("short", slices=5))
+    books.receive(make_ct("short", slices=5, spacing=0.9))
     books.ledger.complete_if_quiet(study, 0)
     books.steps.select(study, 2)
     books.steps.analyse(study, 2)
