@@ -28,7 +28,9 @@ def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
         A row a quantity; a column each for the right, the left and both, and the same again for
         the changes; unit; flags. An asterisk marks a doubtful number, a dash a missing one.
     """
-    table = Table(title="Temporomandibular joints", caption=_caption(findings), caption_justify="left")
+    common = _common(changes)
+    caption = _caption(findings, common)
+    table = Table(title="Temporomandibular joints", caption=caption, caption_justify="left")
     table.add_column("Measurement")
     for heading in ("Right", "Left", "Right and left"):
         table.add_column(heading, justify="right")
@@ -48,15 +50,22 @@ def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
         if changes is not None:
             own = [changed[side].get(quantity) for side in (Side.RIGHT, Side.LEFT, None)]
             cells.append(", ".join(difference(m) for m in own if m is not None))
-            flags = _since(flags, own)
+            said = common.union(*(m[quantity].flags for m in (right, left, both) if quantity in m))
+            flags = _since(flags, own, said)
         last = bool(sided) and quantity is sided[-1]
         table.add_row(NAMES[quantity], *cells, UNITS[quantity.unit], flags, end_section=last)
     return table
 
 
-def _since(flags: str, changed: Iterable[Measurement | None]) -> str:
-    """Add what is held against a change beside what is held against the number."""
-    more = sentences({flag for m in changed if m is not None for flag in m.flags})
+def _common(changes: Changes | None) -> frozenset[QualityFlag]:
+    """Return what is held against every change."""
+    every = [m.flags for numbers in (changes.numbers.values() if changes else ()) for m in numbers.values()]
+    return frozenset.intersection(*every) if every else frozenset()
+
+
+def _since(flags: str, changed: Iterable[Measurement | None], said: frozenset[QualityFlag]) -> str:
+    """Add what is held against a change and not yet said."""
+    more = sentences({flag for m in changed if m is not None for flag in m.flags} - said)
     return "\n".join(text for text in (flags, f"change: {more}" if more else "") if text)
 
 
@@ -67,11 +76,13 @@ def _flags(*measurements: tuple[str, Measurement | None]) -> str:
     return "\n".join(f"{side}: {text}" if side else text for side, text in found.items())
 
 
-def _caption(findings: Findings) -> str:
+def _caption(findings: Findings, changed: frozenset[QualityFlag]) -> str:
     lines = [f"Series: {sentences(findings.flags)}"] if findings.flags else []
     for side in (Side.RIGHT, Side.LEFT):
         if findings.joints[side].flags:
             lines.append(f"{side.capitalize()} joint: {sentences(findings.joints[side].flags)}")
+    if changed - findings.flags:
+        lines.append(f"Change: {sentences(changed - findings.flags)}")
     return "\n".join([*lines, NOTICE])
 
 

@@ -182,6 +182,7 @@ def test_table_and_json_say_what_changed(compared):
     assert "Change since 2026-01-02" in text
     (line,) = [line for line in text.splitlines() if "(FD)" in line]
     assert "+0.5, -0.3*" in line and "change: Condyle and temporal bone touch" in line
+    assert "Change: " not in text
     read = json.loads(json.dumps(findings_json(findings, changes), allow_nan=False))["changes"]
     assert (read["since"], read["accession_number"], read["report"]) == (
         "2026-01-02",
@@ -192,3 +193,12 @@ def test_table_and_json_say_what_changed(compared):
     assert read["joints"]["right"]["FW"]["value"] is None
     assert set(read["joints"]["right"]["FW"]["flags"]) == {"FOSSA_NOT_FOUND"}
     assert "changes" not in findings_json(findings)
+
+
+def test_what_holds_for_every_change_is_said_once():
+    changes = changes_since(first(algorithm=replace(ALGORITHM, version="0.0.9")), invent(2), ALGORITHM)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(findings_table(invent(2), changes))
+    assert capture.get().count(QualityFlag.DIFFERENT_METHOD.value) == 1
+    assert f"Change: {QualityFlag.DIFFERENT_METHOD.value}" in capture.get()
