@@ -14,6 +14,8 @@ class QualityFlag(StrEnum):
     SEGMENTATION_DOUBTFUL = "Segmentation doubtful"
     BONE_CONTACT = "Condyle and temporal bone touch"
     FOSSA_NOT_FOUND = "Fossa landmarks not found"
+    CONDYLE_ROUND = "Condylar head too round for a long axis"
+    NECK_TOO_SHORT = "Too little of the condylar neck"
     CONDYLE_OUTSIDE_FOSSA = "Condyle outside the fossa"
     NOT_CLOSED = "Negative volume not a closed surface"
     NOT_CONVERGED = "Inflation did not converge"

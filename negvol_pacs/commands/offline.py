@@ -27,7 +27,7 @@ def process(
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-results"),
     config_file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Measure a series without any network: SEG, SR, picture and numbers into a folder."""
+    """Measure a series without any network: SEG, SR, picture, numbers and widths into a folder."""
     from negvol_pacs.report.table import findings_table
     from negvol_pacs.segmentation.weights import load_networks, resolve_device
     from negvol_pacs.series.selection import read_headers, select_series
@@ -48,7 +48,7 @@ def process(
             progress=lambda what, part: bar.update(task, description=what, completed=part),
         )
     out.print(findings_table(result.findings))
-    for path in (result.seg, result.sr, result.picture, result.numbers):
+    for path in (result.seg, result.sr, result.picture, result.numbers, result.widths):
         if path is not None:
             out.print(str(path), markup=False, soft_wrap=True)
 

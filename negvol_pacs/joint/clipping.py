@@ -5,9 +5,9 @@ from manifold3d import Error, Manifold
 
 from negvol_pacs.errors import InflationError
 from negvol_pacs.joint.frame import Plane
+from negvol_pacs.joint.surface import shared_area
 
 SMALLEST_SHARE = 0.01  # smaller pieces are crumbs of the subtraction
-TOUCH_MM = 0.05
 FIN_MM = 0.2  # where the plane of the opening touches a crest, thinner space is cut off
 
 
@@ -39,7 +39,7 @@ def negative_volume(inflated: Manifold, mc: Manifold, tb: Manifold, opening: Pla
     if space.status() != Error.NoError or space.is_empty():
         raise InflationError("The negative volume is empty or not closed.")
     pieces = [piece for piece in space.decompose() if piece.volume() > SMALLEST_SHARE * space.volume()]
-    pieces = [piece for piece in pieces if piece.min_gap(mc, TOUCH_MM) < TOUCH_MM]
+    pieces = [piece for piece in pieces if shared_area(piece, mc) > 0]
     if not pieces:
         raise InflationError("No part of the negative volume touches the condyle.")
     return Manifold.compose(pieces)

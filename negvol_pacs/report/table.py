@@ -7,6 +7,7 @@ from rich.table import Table
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity
+from negvol_pacs.joint.midsagittal import MidsagittalPlane
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, number, sentences
 
@@ -70,13 +71,24 @@ def findings_json(findings: Findings) -> dict[str, Any]:
     -------
     dict
         ``joints`` by side and ``symmetry``, each measurement with value, sd, unit and
-        flags (name to sentence); landmarks in LPS mm; without the surfaces.
+        flags (name to sentence); landmarks and mid-sagittal plane in LPS mm; without the surfaces.
     """
     return {
         "notice": NOTICE,
         "flags": _named(findings.flags),
         "joints": {side.value: _joint(findings.joints[side]) for side in (Side.RIGHT, Side.LEFT)},
         "symmetry": _measurements(findings.symmetry.measurements.values()),
+        "midsagittal_plane": _plane(findings.midsagittal),
+    }
+
+
+def _plane(found: MidsagittalPlane | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "point": [float(x) for x in found.plane.point],
+        "normal": [float(x) for x in found.plane.normal],
+        "uncertainty_deg": found.uncertainty_deg,
     }
 
 
