@@ -19,5 +19,6 @@ class QualityFlag(StrEnum):
     CONDYLE_OUTSIDE_FOSSA = "Condyle outside the fossa"
     NOT_CLOSED = "Negative volume not a closed surface"
     NOT_CONVERGED = "Inflation did not converge"
+    SKULL_UNLIKE = "No mid-sagittal plane: the temporal bones are too unlike"
     OTHER_SIDE_MISSING = "The other joint is missing"
     COMPUTATION_FAILED = "Computation failed"

@@ -36,12 +36,13 @@ class Quantity(Enum):
     HEAD_VOLUME = ("Head volume", "mm3")
     HEAD_AREA = ("Head area", "mm2")
     FOSSA_AREA = ("Fossa area", "mm2")
-    SPHERE_VOLUME = ("Sphere volume", "mm3")
+    SPHERE = ("Sphere volume", "mm3")
     S_LR = ("S_LR", "{ratio}")
     H_LR = ("H_LR", "mm")
     H95_LR = ("H95_LR", "mm")
     D_LR = ("D_LR", "mm")
     W_LR = ("W_LR", "mm")
+    AXIS = ("Axis", "deg")
 
     def __init__(self, label: str, unit: str) -> None:
         self.label = label

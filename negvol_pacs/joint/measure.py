@@ -46,9 +46,9 @@ WIDTHS = {
 }
 SPATIAL = (Quantity.NV_VOLUME, Quantity.NV_AREA, Quantity.FOSSA_AREA, *WIDTHS)
 HEAD = (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA)
-SPHERE = (Quantity.SPHERE_VOLUME,)
+SPHERE = (Quantity.SPHERE,)
 SIDED = FOSSA + SAGITTAL + CORONAL + ANGLES + SPATIAL + HEAD + SPHERE
-BILATERAL = (Quantity.S_LR, Quantity.H_LR, Quantity.H95_LR, Quantity.D_LR, Quantity.W_LR)
+BILATERAL = (Quantity.S_LR, Quantity.H_LR, Quantity.H95_LR, Quantity.D_LR, Quantity.W_LR, Quantity.AXIS)
 _EVERY_NUMBER = frozenset({QualityFlag.COARSE_SPACING})
 """Flags of the series that make each of its numbers doubtful."""
 
@@ -87,7 +87,15 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
         else:
             reason = joint.flag if isinstance(joint, JointError) else QualityFlag.JOINT_NOT_FOUND
             results[side] = _lost(side, frozenset({reason}))
-    return Findings(results, _symmetry(results, transverse, flags & _EVERY_NUMBER), flags, skull)
+    doubt = flags & _EVERY_NUMBER
+    compared = _symmetry(results, transverse, doubt) | {Quantity.AXIS: _axis(skull, alone, doubt)}
+    return Findings(results, Symmetry(compared), flags, skull)
+
+
+def _axis(skull: MidsagittalPlane | None, alone: _Flags, doubt: _Flags) -> Measurement:
+    if skull is None:
+        return Measurement(Quantity.AXIS, None, flags=alone or frozenset({QualityFlag.SKULL_UNLIKE}))
+    return Measurement(Quantity.AXIS, skull.uncertainty_deg, flags=doubt)
 
 
 def _midsagittal_plane(joints: "Mapping[Side, _Joint]") -> MidsagittalPlane | None:
@@ -252,7 +260,7 @@ class _Joint:
     def _take_sphere(self, surfaces: JointSurfaces, fossa: Fossa) -> None:
         if QualityFlag.CONDYLE_OUTSIDE_FOSSA in self.flags:
             raise _OutsideFossa("The condyle stands outside the fossa.")
-        self._take(Quantity.SPHERE_VOLUME, sphere_volume(surfaces.mc_solid, surfaces.tb_solid, fossa))
+        self._take(Quantity.SPHERE, sphere_volume(surfaces.mc_solid, surfaces.tb_solid, fossa))
 
     def _miss(self, quantity: Quantity, reason: QualityFlag) -> None:
         self.numbers.setdefault(quantity, Measurement(quantity, None, flags=frozenset({reason})))
@@ -288,11 +296,13 @@ def _lost(side: Side, flags: _Flags) -> JointMeasurements:
     return JointMeasurements(side, missing, flags=flags)
 
 
-def _symmetry(joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.float64], doubt: _Flags) -> Symmetry:
+def _symmetry(
+    joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.float64], doubt: _Flags
+) -> dict[Quantity, Measurement]:
     right, left = joints[Side.RIGHT].nv, joints[Side.LEFT].nv
     if right is None or left is None:
         flags = frozenset({QualityFlag.OTHER_SIDE_MISSING})
-        return Symmetry({q: Measurement(q, None, flags=flags) for q in BILATERAL})
+        return {q: Measurement(q, None, flags=flags) for q in BILATERAL}
     found = compare(right, left, transverse)
     values: dict[Quantity, tuple[float, float | None]] = {
         Quantity.S_LR: (found.area_ratio, None),
@@ -301,4 +311,4 @@ def _symmetry(joints: Mapping[Side, JointMeasurements], transverse: NDArray[np.f
         Quantity.D_LR: found.mean_distance,
         Quantity.W_LR: (found.wasserstein, None),
     }
-    return Symmetry({q: Measurement(q, value, sd, doubt) for q, (value, sd) in values.items()})
+    return {q: Measurement(q, value, sd, doubt) for q, (value, sd) in values.items()}

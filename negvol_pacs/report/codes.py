@@ -50,12 +50,13 @@ _QUANTITIES = {
     Quantity.HEAD_VOLUME: ("HEAD_VOLUME", SCHEME, "Volume of condylar head"),
     Quantity.HEAD_AREA: ("HEAD_AREA", SCHEME, "Surface area of condylar head"),
     Quantity.FOSSA_AREA: ("FOSSA_AREA", SCHEME, "Surface area of articulating part of mandibular fossa"),
-    Quantity.SPHERE_VOLUME: ("SPHERE_VOLUME", SCHEME, "Volume of sphere over fossa minus bones"),
+    Quantity.SPHERE: ("SPHERE", SCHEME, "Volume of sphere over fossa minus bones"),
     Quantity.S_LR: ("S_LR", SCHEME, "Ratio of surface areas of negative volumes"),
     Quantity.H_LR: ("H_LR", SCHEME, "Hausdorff distance of negative volumes"),
     Quantity.H95_LR: ("H95_LR", SCHEME, "95th percentile Hausdorff distance of negative volumes"),
     Quantity.D_LR: ("D_LR", SCHEME, "Mean surface distance of negative volumes"),
     Quantity.W_LR: ("W_LR", SCHEME, "Sliced 1-Wasserstein distance of negative volumes"),
+    Quantity.AXIS: ("AXIS", SCHEME, "Uncertainty of transverse axis"),
 }
 
 _METHODS = {
@@ -119,6 +120,7 @@ _FLAGS = {
     QualityFlag.CONDYLE_OUTSIDE_FOSSA: "Q_LUXATION",
     QualityFlag.NOT_CLOSED: "Q_NOT_CLOSED",
     QualityFlag.NOT_CONVERGED: "Q_NOT_CONVERGED",
+    QualityFlag.SKULL_UNLIKE: "Q_SKULL_UNLIKE",
     QualityFlag.OTHER_SIDE_MISSING: "Q_ONE_SIDE",
     QualityFlag.COMPUTATION_FAILED: "Q_FAILED",
 }

@@ -30,12 +30,13 @@ NAMES = {
     Quantity.HEAD_VOLUME: "Volume of condylar head",
     Quantity.HEAD_AREA: "Surface area of condylar head",
     Quantity.FOSSA_AREA: "Surface area of fossa in the joint",
-    Quantity.SPHERE_VOLUME: "Sphere minus bones, for comparison",
+    Quantity.SPHERE: "Sphere minus bones, for comparison",
     Quantity.S_LR: "Area ratio (S_LR)",
     Quantity.H_LR: "Hausdorff distance (H_LR)",
     Quantity.H95_LR: "95 % Hausdorff distance (H95_LR)",
     Quantity.D_LR: "Mean surface distance (D_LR)",
     Quantity.W_LR: "Sliced Wasserstein distance (W_LR)",
+    Quantity.AXIS: "Uncertainty of transverse axis",
 }
 
 UNITS = {

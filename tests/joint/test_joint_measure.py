@@ -65,6 +65,9 @@ def test_mirrored_joints_are_symmetric(findings):
     assert symmetry[Quantity.S_LR].value == pytest.approx(1, abs=0.01)
     assert symmetry[Quantity.H_LR].value < 0.3
     assert symmetry[Quantity.H_LR].sd >= 0
+    assert symmetry[Quantity.AXIS].value < 0.1
+    assert findings.midsagittal.plane.normal == pytest.approx([1, 0, 0], abs=0.002)
+    assert findings.midsagittal.plane.point[0] == pytest.approx(0, abs=0.05)
 
 
 def test_the_negative_volume_is_a_solid(findings):

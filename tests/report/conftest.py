@@ -96,7 +96,7 @@ def _joint(side: Side) -> tuple[JointMasks, JointMeasurements]:
         Quantity.HEAD_VOLUME: 890.5,
         Quantity.HEAD_AREA: 367.5,
         Quantity.FOSSA_AREA: 410.25,
-        Quantity.SPHERE_VOLUME: 700.75,
+        Quantity.SPHERE: 700.75,
     }
     landmarks = {
         Landmark.CONDYLE_CENTRE: centre,
@@ -139,6 +139,7 @@ def _symmetry() -> Symmetry:
         Quantity.H95_LR: (1.25, 0.125),
         Quantity.D_LR: (0.5, 0.0625),
         Quantity.W_LR: (0.375, None),
+        Quantity.AXIS: (0.5, None),
     }
     return Symmetry({q: Measurement(q, value, sd) for q, (value, sd) in values.items()})
 

@@ -125,6 +125,7 @@ def test_symmetry_has_its_deviation_with_the_right_unit(make_case, algorithm, no
         ("D_LR", "Mean"): (0.5, "mm"),
         ("D_LR", "Standard Deviation"): (0.0625, "mm"),
         ("W_LR", None): (0.375, "mm"),
+        ("AXIS", None): (0.5, "deg"),
     }
 
 
@@ -200,7 +201,17 @@ def test_dcmqi_reads_the_numbers(make_case, algorithm, now, tmp_path, dcmqi):
             "CodeValue": "RESEARCH",
             "CodingSchemeDesignator": "99NEGVOL",
         } in said
-    assert [float(i["value"]) for i in both["measurementItems"]] == [1.125, 1.75, 0.25, 1.25, 0.125, 0.5, 0.0625, 0.375]
+    assert [float(i["value"]) for i in both["measurementItems"]] == [
+        1.125,
+        1.75,
+        0.25,
+        1.25,
+        0.125,
+        0.5,
+        0.0625,
+        0.375,
+        0.5,
+    ]
 
 
 def test_dsrdump_shows_a_preliminary_machine_report(make_case, algorithm, now, tmp_path):
