@@ -6,13 +6,14 @@ from typing import TypeVar
 
 import numpy as np
 import structlog
+from manifold3d import Manifold
 from numpy.typing import NDArray
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import InflationError, JointError
 from negvol_pacs.joint.angles import horizontal_condylar_angle, posterior_border, sagittal_ramus_angle
 from negvol_pacs.joint.bones import articulating_area, measure_head
-from negvol_pacs.joint.clipping import negative_volume
+from negvol_pacs.joint.clipping import crop, negative_volume
 from negvol_pacs.joint.condyle import Condyle
 from negvol_pacs.joint.coronal import measure_coronal_spaces
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Landmark, Measurement, Quantity, Symmetry
@@ -24,7 +25,7 @@ from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.midsagittal import MidsagittalPlane, find_midsagittal_plane
 from negvol_pacs.joint.rays import Rays
 from negvol_pacs.joint.spaces import measure_spaces
-from negvol_pacs.joint.sphere import sphere_volume
+from negvol_pacs.joint.sphere import ball_over, sphere_volume
 from negvol_pacs.joint.surface import JointSurfaces, build_surfaces, from_manifold, to_manifold
 from negvol_pacs.joint.symmetry import area, compare
 from negvol_pacs.joint.widths import WidthMap, map_widths
@@ -122,6 +123,7 @@ class _Joint:
     numbers: dict[Quantity, Measurement] = field(default_factory=dict)
     landmarks: dict[Landmark, NDArray[np.float64]] = field(default_factory=dict)
     widths: WidthMap | None = None
+    near: Manifold | None = None
     surfaces: JointSurfaces | None = field(init=False)
     bone: Rays | None = field(init=False)
 
@@ -234,7 +236,8 @@ class _Joint:
         if not inflation.converged:
             self.doubt |= {QualityFlag.NOT_CONVERGED}
         inflated = to_manifold(inflation.mesh)
-        solid = negative_volume(inflated, surfaces.mc_solid, surfaces.tb_solid, fossa.opening)
+        self.near = crop(surfaces.tb_solid, inflated, ball_over(fossa))
+        solid = negative_volume(inflated, surfaces.mc_solid, self.near, fossa.opening)
         space = from_manifold(solid)
         if len(crossings(space)):
             raise InflationError("The negative volume crosses itself.")
@@ -260,7 +263,8 @@ class _Joint:
     def _take_sphere(self, surfaces: JointSurfaces, fossa: Fossa) -> None:
         if QualityFlag.CONDYLE_OUTSIDE_FOSSA in self.flags:
             raise _OutsideFossa("The condyle stands outside the fossa.")
-        self._take(Quantity.SPHERE, sphere_volume(surfaces.mc_solid, surfaces.tb_solid, fossa))
+        bone = surfaces.tb_solid if self.near is None else self.near
+        self._take(Quantity.SPHERE, sphere_volume(surfaces.mc_solid, bone, fossa))
 
     def _miss(self, quantity: Quantity, reason: QualityFlag) -> None:
         self.numbers.setdefault(quantity, Measurement(quantity, None, flags=frozenset({reason})))

@@ -32,11 +32,16 @@ def sphere_volume(mc: Manifold, tb: Manifold, fossa: Fossa) -> float:
     InflationError
         If no part of it touches the condyle.
     """
-    middle, normal = (fossa.eminence + fossa.postglenoid) / 2, fossa.opening.normal
-    ball = Manifold.sphere(fossa.width / 2, SEGMENTS).translate(tuple(middle))
-    space = ball.trim_by_plane(tuple(normal), float(middle @ normal)) - mc - tb
+    normal = fossa.opening.normal
+    space = ball_over(fossa).trim_by_plane(tuple(normal), float(fossa.opening.point @ normal)) - mc - tb
     pieces = [piece for piece in space.decompose() if piece.volume() > SMALLEST_SHARE * space.volume()]
     pieces = [piece for piece in pieces if shared_area(piece, mc) > 0]  # the sphere may reach through the roof
     if not pieces:
         raise InflationError("No part of the sphere over the fossa touches the condyle.")
     return float(np.sum([piece.volume() for piece in pieces]))
+
+
+def ball_over(fossa: Fossa) -> Manifold:
+    """Return the ball whose diameter is the fossa's width."""
+    middle = (fossa.eminence + fossa.postglenoid) / 2
+    return Manifold.sphere(fossa.width / 2, SEGMENTS).translate(tuple(middle))
