@@ -209,11 +209,18 @@ def test_a_real_patient(shared_data):
         assert 4 < found[Quantity.FD] < 11
         assert 0.5 < found[Quantity.SJS] < 6
         assert 400 < found[Quantity.NV_VOLUME] < 1800
+        assert all(0.5 < found[quantity] < 5 for quantity in (Quantity.MJS, Quantity.CJS, Quantity.LJS))
+        assert 5 < found[Quantity.HCA] < 30
+        assert 50 < found[Quantity.SRA] < 90
+        assert found[Quantity.JSW_P05] < found[Quantity.JSW_P50] < found[Quantity.JSW_P95] < 7
+        assert 0.5 < found[Quantity.SPHERE] / found[Quantity.NV_VOLUME] < 1.1
+        assert len(findings.joints[side].widths.width) > 500
     assert (
         findings.joints[Side.RIGHT].landmarks[Landmark.ROOF][0] < findings.joints[Side.LEFT].landmarks[Landmark.ROOF][0]
     )
     assert 1 <= findings.symmetry.measurements[Quantity.S_LR].value < 1.3
     assert 0.3 < findings.symmetry.measurements[Quantity.H_LR].value < 4
+    assert findings.symmetry.measurements[Quantity.AXIS].value < 1
 
 
 def test_a_coarse_series_flags_every_number(joint):
