@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from manifold3d import Manifold
 
-from negvol_pacs.errors import SurfaceError
 from negvol_pacs.joint.condyle import HEAD_DEPTH_MM
 from negvol_pacs.joint.frame import Frame
 from negvol_pacs.joint.surface import shared_area
@@ -27,7 +26,7 @@ class Head:
     area: float
 
 
-def measure_head(mc: Manifold, frame: Frame) -> Head:
+def measure_head(mc: Manifold, frame: Frame) -> Head | None:
     """Measure the condylar head, which does not depend on how much neck the image holds.
 
     Parameters
@@ -37,16 +36,16 @@ def measure_head(mc: Manifold, frame: Frame) -> Head:
     frame
         Axes of the joint.
 
-    Raises
-    ------
-    SurfaceError
-        If the condyle is shorter than its head.
+    Returns
+    -------
+    Head or None
+        None when the condyle is shorter than its head.
     """
     vertices = np.asarray(mc.to_mesh64().vert_properties)[:, :3]
     height = vertices @ frame.superior
     cut = float(height.max()) - HEAD_DEPTH_MM
     if not height.min() < cut:
-        raise SurfaceError("the condylar head is cut off")
+        return None
     head = mc.trim_by_plane(tuple(frame.superior), cut)
     return Head(head.volume(), shared_area(head, mc))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negvol_pacs.errors import SurfaceError
+from negvol_pacs.errors import FossaNotFound, SurfaceError
 from negvol_pacs.joint.condyle import HEAD_DEPTH_MM, Condyle
 from negvol_pacs.joint.fossa import Fossa
 from negvol_pacs.joint.frame import unit
@@ -42,17 +42,20 @@ def measure_coronal_spaces(mc: Mesh, tb: Mesh, condyle: Condyle, fossa: Fossa) -
 
     Raises
     ------
+    FossaNotFound
+        If there is no temporal bone in the plane.
     SurfaceError
-        If the plane misses one of the bones.
+        If the plane misses the condyle.
     """
     up = fossa.frame.superior
     across = condyle.lateral - condyle.medial
     across = unit(across - (across @ up) * up)
     plane = np.stack([across, up])
-    sections = [section(mesh, condyle.middle, np.cross(across, up)) for mesh in (mc, tb)]
-    if any(len(segments) < 3 for segments in sections):
-        raise SurfaceError("The coronal plane through the condyle's middle misses a bone.")
-    head, bone = ((segments - condyle.middle) @ plane.T for segments in sections)
+    head, bone = ((section(mesh, condyle.middle, np.cross(across, up)) - condyle.middle) @ plane.T for mesh in (mc, tb))
+    if len(head) < 3:
+        raise SurfaceError("The coronal plane through the condyle's middle misses the condyle.")
+    if len(bone) < 3:
+        raise FossaNotFound("There is no bone in the coronal plane through the condyle's middle.")
     points = head.reshape(-1, 2)
     wide = points[points[:, 1] > points[:, 1].max() - HEAD_DEPTH_MM, 0]
     spaces = []

@@ -257,6 +257,10 @@ class _Joint:
 
     def _take_head(self, surfaces: JointSurfaces, fossa: Fossa) -> None:
         head = measure_head(surfaces.mc_solid, fossa.frame)
+        if head is None:
+            for quantity in HEAD:
+                self._miss(quantity, QualityFlag.NECK_TOO_SHORT)
+            return
         self._take(Quantity.HEAD_VOLUME, head.volume)
         self._take(Quantity.HEAD_AREA, head.area)
 

@@ -5,7 +5,7 @@ import pytest
 from solid_joints import HEADS, STRAIGHT, make
 
 from negvol_pacs.anatomy import Side
-from negvol_pacs.errors import SurfaceError
+from negvol_pacs.errors import FossaNotFound
 from negvol_pacs.joint.coronal import measure_coronal_spaces
 from negvol_pacs.joint.mesh import Mesh
 
@@ -60,5 +60,5 @@ def test_a_condyle_shifted_to_lateral_narrows_the_lateral_space():
 def test_a_plane_that_misses_the_bone_is_an_error():
     joint = make(Side.LEFT, STRAIGHT)
     away = Mesh(joint.tb_mesh.vertices + 90.0, joint.tb_mesh.triangles)
-    with pytest.raises(SurfaceError):
+    with pytest.raises(FossaNotFound):
         measure_coronal_spaces(joint.mc_mesh, away, joint.condyle, joint.fossa)
