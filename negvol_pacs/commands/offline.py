@@ -30,7 +30,7 @@ def process(
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of earlier reports: say what changed.")
     ] = None,
 ) -> None:
-    """Measure a series without any network: SEG, SR, picture and numbers into a folder."""
+    """Measure a series without any network: SEG, SR, picture, numbers and widths into a folder."""
     from negvol_pacs.cohort.collect import read_folder
     from negvol_pacs.report.change import find_prior
     from negvol_pacs.report.table import findings_table
@@ -57,7 +57,7 @@ def process(
             prior=earlier,
         )
     out.print(findings_table(result.findings, result.changes))
-    for path in (result.seg, result.sr, result.picture, result.numbers):
+    for path in (result.seg, result.sr, result.picture, result.numbers, result.widths):
         if path is not None:
             out.print(str(path), markup=False, soft_wrap=True)
 

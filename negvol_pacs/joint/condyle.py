@@ -10,15 +10,29 @@ from negvol_pacs.joint.frame import Frame
 from negvol_pacs.joint.mesh import Mesh
 
 HEAD_DEPTH_MM = 9.0  # the poles lie within this depth below the top; the neck begins under them
+LEAST_ELONGATION = 1.15  # long over short axis
+LARGEST_TURN = np.radians(60.0)
 
 
 @dataclass(frozen=True)
 class Condyle:
-    """Landmarks of the condylar head, LPS mm."""
+    """Landmarks of the condylar head, LPS mm.
+
+    Attributes
+    ----------
+    top
+        Highest point.
+    medial, lateral
+        Poles.
+    has_axis
+        False when the head is so round in the axial view, or so turned, that its long axis is
+        a guess; the poles then lie along the transverse axis.
+    """
 
     top: NDArray[np.float64]
     medial: NDArray[np.float64]
     lateral: NDArray[np.float64]
+    has_axis: bool
 
     @property
     def middle(self) -> NDArray[np.float64]:
@@ -54,13 +68,15 @@ def find_condyle(mc: Mesh, frame: Frame, outward: NDArray[np.float64]) -> Condyl
         raise SurfaceError("the condylar head is too small to measure")
     axes = np.stack([outward, frame.anterior])
     flat = (head - head.mean(axis=0)) @ axes.T
-    _, vectors = np.linalg.eigh(np.cov(flat.T))
-    along = vectors[:, 1] if abs(vectors[0, 1]) > 0.5 else np.array([1.0, 0.0])  # round head: transverse
+    spread, vectors = np.linalg.eigh(np.cov(flat.T))
+    has_axis = bool(spread[1] > LEAST_ELONGATION**2 * spread[0] and abs(vectors[0, 1]) > np.cos(LARGEST_TURN))
+    along = vectors[:, 1] if has_axis else np.array([1.0, 0.0])
     position = flat @ (along * np.sign(along[0]))
     return Condyle(
         top=_extreme(head, head @ frame.superior),
         medial=_extreme(head, -position),
         lateral=_extreme(head, position),
+        has_axis=has_axis,
     )
 
 

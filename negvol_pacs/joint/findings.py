@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.mesh import Mesh
+from negvol_pacs.joint.midsagittal import MidsagittalPlane
+from negvol_pacs.joint.widths import WidthMap
 from negvol_pacs.quality import QualityFlag
 
 
@@ -19,10 +21,28 @@ class Quantity(Enum):
     AJS = ("AJS", "mm")
     SJS = ("SJS", "mm")
     PJS = ("PJS", "mm")
+    MJS = ("MJS", "mm")
+    CJS = ("CJS", "mm")
+    LJS = ("LJS", "mm")
+    HCA = ("HCA", "deg")
+    SRA = ("SRA", "deg")
     NV_VOLUME = ("NV volume", "mm3")
     NV_AREA = ("NV area", "mm2")
+    JSW_P05 = ("JSW 5 %", "mm")
+    JSW_P25 = ("JSW 25 %", "mm")
+    JSW_P50 = ("JSW 50 %", "mm")
+    JSW_P75 = ("JSW 75 %", "mm")
+    JSW_P95 = ("JSW 95 %", "mm")
+    HEAD_VOLUME = ("Head volume", "mm3")
+    HEAD_AREA = ("Head area", "mm2")
+    FOSSA_AREA = ("Fossa area", "mm2")
+    SPHERE = ("Sphere volume", "mm3")
     S_LR = ("S_LR", "{ratio}")
     H_LR = ("H_LR", "mm")
+    H95_LR = ("H95_LR", "mm")
+    D_LR = ("D_LR", "mm")
+    W_LR = ("W_LR", "mm")
+    AXIS = ("Axis", "deg")
 
     def __init__(self, label: str, unit: str) -> None:
         self.label = label
@@ -43,6 +63,14 @@ class Landmark(StrEnum):
     ROOF = "Highest point of the fossa's roof"
     FOSSA_ANTERIOR = "Point of the fossa opposite the anterior point of the condyle"
     FOSSA_POSTERIOR = "Point of the fossa opposite the posterior point of the condyle"
+    CONDYLE_MEDIAL = "Medial sixth of the condyle's upper outline"
+    CONDYLE_CENTRAL = "Middle of the condyle's upper outline"
+    CONDYLE_LATERAL = "Lateral sixth of the condyle's upper outline"
+    FOSSA_MEDIAL = "Point of the fossa opposite the condyle's medial sixth"
+    FOSSA_CENTRAL = "Point of the fossa opposite the condyle's middle"
+    FOSSA_LATERAL = "Point of the fossa opposite the condyle's lateral sixth"
+    NECK_UPPER = "Upper end of the condylar neck's posterior border"
+    NECK_LOWER = "Lower end of the condylar neck's posterior border"
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,8 @@ class JointMeasurements:
         LPS mm, shape (3,) each; only those found.
     mc, tb, nv
         Surfaces in LPS mm; None where they could not be built.
+    widths
+        Width of the joint space over the condyle; None where there is no negative volume.
     flags
         What holds for the whole joint.
     """
@@ -102,12 +132,13 @@ class JointMeasurements:
     mc: Mesh | None = None
     tb: Mesh | None = None
     nv: Mesh | None = None
+    widths: WidthMap | None = None
     flags: frozenset[QualityFlag] = frozenset()
 
 
 @dataclass(frozen=True)
 class Symmetry:
-    """Left against right: S_LR and H_LR (Belikova et al. 2021, section "Symmetry")."""
+    """Left against right: S_LR, H_LR (Belikova et al. 2021, section "Symmetry") and other distances."""
 
     measurements: dict[Quantity, Measurement]
 
@@ -124,11 +155,15 @@ class Findings:
         Left against right.
     flags
         What holds for the whole series.
+    midsagittal
+        Plane of the skull's symmetry, in which left and right are compared; None where it was
+        not found and the line through the condyles stands for its normal.
     """
 
     joints: dict[Side, JointMeasurements]
     symmetry: Symmetry
     flags: frozenset[QualityFlag] = frozenset()
+    midsagittal: MidsagittalPlane | None = None
 
     def numbers(self, side: Side | None) -> dict[Quantity, Measurement]:
         """Return the measurements of a side, or of both sides together for None, with all that is held against each.

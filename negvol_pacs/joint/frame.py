@@ -19,7 +19,7 @@ class Frame:
     Attributes
     ----------
     left
-        Along the line through both condylar heads, to the patient's left.
+        The head's transverse axis, to the patient's left.
     superior
         Perpendicular to ``left``, out of the fossa's opening into its roof.
     """

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from negvol_pacs.errors import InflationError
 from negvol_pacs.joint.folding import unfold
 from negvol_pacs.joint.frame import Plane
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.operators import cotangent_stiffness, vertex_areas, vertex_normals
+from negvol_pacs.joint.operators import cotangent_stiffness, factorise, vertex_areas, vertex_normals
 from negvol_pacs.joint.rays import Rays
 
 STEPS = 5
@@ -33,6 +32,7 @@ NEAR_MM, FAR_MM = 6.0, 9.0  # bone nearer than the first confines, farther than 
 MARGIN_MM = 2.5  # so far below the opening the condyle is still inflated: the membrane's free border
 FADE_MM = 7.0  # so far below the opening nothing moves
 PUSH_MM = 0.25  # into the confining bone, which is subtracted: no film is left between
+STOPPED_MM = 0.05  # bone nearer than this has stopped the membrane
 MOST_SOLVES = 40
 
 
@@ -46,12 +46,15 @@ class Inflation:
         LPS mm; vertex by vertex from the condyle's mesh; confined parts reach ``PUSH_MM`` into the bone.
     thickness
         Distance that each vertex of the head went, mm, shape (k,).
+    confined
+        True where bone stopped it, shape (k,).
     converged
         False when the set of confined vertices did not settle.
     """
 
     mesh: Mesh
     thickness: NDArray[np.float64]
+    confined: NDArray[np.bool_]
     converged: bool
 
 
@@ -77,7 +80,7 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
     fading = np.clip((height + FADE_MM) / (FADE_MM - MARGIN_MM), 0, 1)[head]
     near = height[head] > -MARGIN_MM
     triangles = _renumbered(mc.triangles, head)
-    position, thickness = mc.vertices[head], np.zeros(head.sum())
+    position, thickness, bound = mc.vertices[head], np.zeros(head.sum()), np.ones(head.sum(), dtype=np.bool_)
     converged = True
     for step in range(STEPS):
         membrane = _Membrane(position, triangles)
@@ -86,7 +89,7 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
         weight = _confinement(room + thickness) * near
         if not (weight[height[head] > 0] > 0).any():
             raise InflationError("No bone faces the condyle.")
-        layer, settled = membrane.inflate(np.minimum(room, 4 * FAR_MM), weight)
+        layer, bound, settled = membrane.inflate(np.minimum(room, 4 * FAR_MM), weight, bound & (weight > 0))
         moved = layer * fading / (STEPS - step)
         position = position + moved[:, None] * normals
         thickness += moved
@@ -94,7 +97,9 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
     touching = weight * np.clip(1 - (room - layer) / PUSH_MM, 0, 1)
     vertices = mc.vertices.copy()
     vertices[head] = position + PUSH_MM * touching[:, None] * normals
-    return Inflation(unfold(Mesh(vertices, mc.triangles), height > -MARGIN_MM), thickness[near], converged)
+    confined = ((weight > 0) & (room - layer < STOPPED_MM))[near]
+    inflated = unfold(Mesh(vertices, mc.triangles), height > -MARGIN_MM)
+    return Inflation(inflated, thickness[near], confined, converged)
 
 
 def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,21 +122,35 @@ class _Membrane:
     def smooth(self, normals: NDArray[np.float64]) -> NDArray[np.float64]:
         """Diffuse unit vectors over ``NORMAL_SMOOTHING_MM`` of the surface."""
         system = sparse.diags(self._mass) + NORMAL_SMOOTHING_MM**2 * self._stiffness
-        smoothed = splu(system.tocsc()).solve(self._mass[:, None] * normals)
+        smoothed = factorise(system).solve(self._mass[:, None] * normals)
         return np.asarray(smoothed / np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-12))
 
-    def inflate(self, u: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
-        """Solve the obstacle problem; return d and whether the active set settled (Hintermüller et al. 2002)."""
+    def inflate(
+        self, u: NDArray[np.float64], weight: NDArray[np.float64], bound: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
+        """Solve the obstacle problem by its active set (Hintermüller et al. 2002).
+
+        Parameters
+        ----------
+        u, weight
+            Obstacle, mm, and confinement at each vertex.
+        bound
+            Guess of the vertices at the obstacle.
+
+        Returns
+        -------
+        tuple
+            d, the vertices at the obstacle, and whether they settled.
+        """
         matrix = (self._stiffness + sparse.diags(1e-6 * self._mass)).tocsr()
         load = PRESSURE * self._mass * weight
-        bound = weight > 0
         for _ in range(MOST_SOLVES):
             d = _solve_bound(matrix, load, u, bound)
             now = (d > u + 1e-9) | (bound & (load - matrix @ d > 0))
             if (now == bound).all():
-                return np.clip(d, 0, u), True
+                return np.clip(d, 0, u), bound, True
             bound = now
-        return np.clip(d, 0, u), False
+        return np.clip(d, 0, u), bound, False
 
 
 def _solve_bound(
@@ -141,5 +160,5 @@ def _solve_bound(
     d = u.copy()
     if len(free):
         rows = matrix[free]
-        d[free] = splu(rows[:, free].tocsc()).solve(load[free] - rows @ np.where(bound, u, 0.0))
+        d[free] = factorise(rows[:, free]).solve(load[free] - rows @ np.where(bound, u, 0.0))
     return d

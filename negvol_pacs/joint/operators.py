@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.linalg import SuperLU, splu
 
 SMALLEST_COTANGENT = 0.05  # keeps the stiffness an M-matrix, for which the obstacle problem has one solution
 LARGEST_COTANGENT = 10.0
@@ -23,6 +24,11 @@ def cotangent_stiffness(vertices: NDArray[np.float64], triangles: NDArray[np.int
     half = sparse.coo_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n, n))
     coupling = (half + half.T).tocsr()
     return (sparse.diags(np.asarray(coupling.sum(axis=1)).ravel()) - coupling).tocsr()
+
+
+def factorise(matrix: sparse.spmatrix) -> SuperLU:
+    """Factorise a symmetric positive definite matrix: an ordering for symmetry, and no pivots, fill in less."""
+    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def vertex_areas(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def measure_spaces(mc: Mesh, tb: Mesh, condyle: Condyle, fossa: Fossa) -> Spaces
         wall = bone[(bone[..., 0] * direction > 0).any(axis=1)]
         if not len(wall):
             raise SurfaceError("There is no wall beside the condyle.")
-        return Space(lift(tangency), lift(_nearest_on(wall, tangency)))
+        return Space(lift(tangency), lift(nearest_on(wall, tangency)))
 
     return Spaces(
         anterior=space(points[angle.argmax()], 1),
@@ -110,7 +110,7 @@ def section(mesh: Mesh, origin: Point, normal: Point) -> NDArray[np.float64]:
     return np.stack(ends, axis=1)
 
 
-def _nearest_on(segments: NDArray[np.float64], point: Point) -> Point:
+def nearest_on(segments: NDArray[np.float64], point: Point) -> Point:
     """Return the point on line segments, shape (n, 2, 2), nearest to ``point``."""
     start, along = segments[:, 0], segments[:, 1] - segments[:, 0]
     length = np.maximum(np.einsum("ij,ij->i", along, along), 1e-18)

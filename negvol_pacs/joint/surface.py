@@ -11,6 +11,7 @@ from skimage.measure import marching_cubes
 
 from negvol_pacs.errors import SegmentationEmpty, SurfaceError
 from negvol_pacs.joint.mesh import Mesh
+from negvol_pacs.joint.operators import face_normals
 from negvol_pacs.segmentation.masks import JointMasks
 
 SMOOTHING_VOXELS = 0.5  # moves a surface of 5 mm radius by less than 0.01 mm at 0.4 mm spacing
@@ -20,10 +21,12 @@ SIMPLIFY_MM = 0.005  # collapses marching cubes' slivers, which spoil cotangents
 
 @dataclass(frozen=True)
 class JointSurfaces:
-    """Closed surfaces of condyle and temporal bone of one side, LPS mm."""
+    """Closed surfaces of condyle and temporal bone of one side, LPS mm; also as solids for boolean operations."""
 
     mc: Mesh
     tb: Mesh
+    mc_solid: Manifold
+    tb_solid: Manifold
 
 
 def build_surfaces(masks: JointMasks) -> JointSurfaces:
@@ -47,12 +50,14 @@ def build_surfaces(masks: JointMasks) -> JointSurfaces:
     SurfaceError
         If no closed surface can be built.
     """
-    mc = _pieces(masks.mc, "condyle", CRUMB_MM3)
-    label = _nearest_piece(mc, masks.mc, masks.centre)
-    condyle = np.where((mc == label) | (masks.mc.array < 0.5), _smoothed(masks.mc), 0)
-    tb = _pieces(masks.tb, "temporal bone", CRUMB_MM3)
-    bone = np.where((tb > 0) | (masks.tb.array < 0.5), _smoothed(masks.tb), 0)
-    return JointSurfaces(_closed_surface(condyle, masks.mc.affine), _closed_surface(bone, masks.tb.affine))
+    head, skull = _cropped(masks.mc, "condyle"), _cropped(masks.tb, "temporal bone")
+    mc = _pieces(head, "condyle", CRUMB_MM3)
+    label = _nearest_piece(mc, head, masks.centre)
+    condyle = np.where((mc == label) | (head.array < 0.5), _smoothed(head), 0)
+    tb = _pieces(skull, "temporal bone", CRUMB_MM3)
+    bone = np.where((tb > 0) | (skull.array < 0.5), _smoothed(skull), 0)
+    solids = _closed_surface(condyle, head.affine), _closed_surface(bone, skull.affine)
+    return JointSurfaces(from_manifold(solids[0]), from_manifold(solids[1]), *solids)
 
 
 def to_manifold(mesh: Mesh) -> Manifold:
@@ -73,6 +78,38 @@ def from_manifold(solid: Manifold) -> Mesh:
     """Return a solid's surface, oriented outward."""
     mesh = solid.to_mesh64()
     return Mesh(np.array(mesh.vert_properties[:, :3], dtype=np.float64), np.array(mesh.tri_verts, dtype=np.int32))
+
+
+def shared_area(result: Manifold, source: Manifold) -> float:
+    """Area, mm², of those of a boolean's triangles that are parts of the source's, left in place."""
+    mesh, own = result.to_mesh64(), dict(_runs(source.to_mesh64()))
+    vertices, triangles = np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int32)
+    ends = np.asarray(mesh.run_index).astype(np.int64) // 3
+    total = 0.0
+    for start, end, (identity, place) in zip(ends[:-1], ends[1:], _runs(mesh), strict=True):
+        if identity in own and np.allclose(place, own[identity], atol=1e-9):
+            total += float(np.linalg.norm(face_normals(vertices, triangles[start:end]), axis=1).sum() / 2)
+    return total
+
+
+def _runs(mesh: Mesh64) -> list[tuple[int, NDArray[np.float64]]]:
+    """Identity and place of the solids whose parts a mesh consists of; an unmoved solid may have no place."""
+    places = np.asarray(mesh.run_transform, dtype=np.float64).reshape(-1, 12)
+    unmoved = np.vstack([np.eye(3), np.zeros(3)]).ravel()
+    identities = [int(identity) for identity in mesh.run_original_id]
+    return list(zip(identities, places if len(places) else [unmoved] * len(identities), strict=True))
+
+
+def _cropped(volume: hd.Volume, name: str) -> hd.Volume:
+    """Return the part with any bone, and a margin as wide as the smoothing."""
+    some = volume.array > 0
+    box = []
+    for axis in range(3):
+        filled = np.flatnonzero(some.any(axis=tuple({0, 1, 2} - {axis})))
+        if not len(filled):
+            raise SegmentationEmpty(f"no {name} in the volume of interest")
+        box.append(slice(max(0, int(filled[0]) - 2), min(some.shape[axis], int(filled[-1]) + 3)))
+    return volume[tuple(box)]
 
 
 def _smoothed(volume: hd.Volume) -> NDArray[np.float32]:
@@ -99,10 +136,10 @@ def _nearest_piece(labels: NDArray[np.int32], volume: hd.Volume, centre: NDArray
     return int(np.bincount(found[near] if near.any() else found).argmax())
 
 
-def _closed_surface(probability: NDArray[np.float32], affine: NDArray[np.float64]) -> Mesh:
-    filled = ndimage.binary_fill_holes(probability >= 0.5)
-    field = np.where(filled & (probability < 0.5), np.float32(1), probability)
-    field = np.pad(field, 1)  # closes the surface where the volume of interest cuts the bone
+def _closed_surface(probability: NDArray[np.float32], affine: NDArray[np.float64]) -> Manifold:
+    field = np.pad(probability, 1)  # closes the surface where the volume of interest cuts the bone
+    around, _ = ndimage.label(field < 0.5)
+    field[(around > 0) & (around != around[0, 0, 0])] = 1  # enclosed cavities
     if not field.max() > 0.5:
         raise SegmentationEmpty("the bone vanishes when smoothed")
     vertices, triangles, _, _ = marching_cubes(field, 0.5)
@@ -110,4 +147,4 @@ def _closed_surface(probability: NDArray[np.float32], affine: NDArray[np.float64
     mesh = Mesh(vertices.astype(np.float64), triangles.astype(np.int32))
     if np.linalg.det(affine[:3, :3]) > 0:  # scikit-image winds inward for a right-handed grid
         mesh = Mesh(mesh.vertices, mesh.triangles[:, ::-1])
-    return from_manifold(to_manifold(mesh).simplify(SIMPLIFY_MM))
+    return to_manifold(mesh).simplify(SIMPLIFY_MM)

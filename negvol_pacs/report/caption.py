@@ -12,15 +12,20 @@ from negvol_pacs.report.palette import DIM, INK, WARNING, rgb
 from negvol_pacs.report.wording import NOTICE, UNITS, number, sentences
 
 _SIDED = {
-    Quantity.FW: 0.125,
-    Quantity.FD: 0.19,
-    Quantity.AJS: 0.255,
-    Quantity.SJS: 0.32,
-    Quantity.PJS: 0.385,
-    Quantity.NV_VOLUME: 0.47,
-    Quantity.NV_AREA: 0.565,
+    Quantity.FW: 0.108,
+    Quantity.FD: 0.152,
+    Quantity.AJS: 0.2,
+    Quantity.SJS: 0.244,
+    Quantity.PJS: 0.288,
+    Quantity.MJS: 0.332,
+    Quantity.CJS: 0.376,
+    Quantity.LJS: 0.42,
+    Quantity.HCA: 0.468,
+    Quantity.SRA: 0.512,
+    Quantity.NV_VOLUME: 0.572,
+    Quantity.NV_AREA: 0.637,
 }
-_BOTH = {Quantity.S_LR: 0.665, Quantity.H_LR: 0.75}
+_BOTH = {Quantity.S_LR: 0.7, Quantity.H_LR: 0.77}
 _ROWS = (0.86, 0.66, 0.51)
 
 
@@ -56,10 +61,8 @@ def draw_caption(axes: Axes, findings: Findings) -> None:
 
 
 def _head(axes: Axes, x: float, quantity: Quantity) -> None:
-    unit = UNITS[quantity.unit]
-    axes.text(
-        x, _ROWS[0], quantity.label + (f" ({unit})" if unit else ""), color=DIM, size=11, ha="center", va="center"
-    )
+    axes.text(x, _ROWS[0] + 0.035, quantity.label, color=DIM, size=11, ha="center", va="center")
+    axes.text(x, _ROWS[0] - 0.035, UNITS[quantity.unit], color=DIM, size=9.5, ha="center", va="center")
 
 
 def _doubts(findings: Findings) -> str:

@@ -35,16 +35,43 @@ _QUANTITIES = {
     Quantity.AJS: ("AJS", SCHEME, "Anterior joint space"),
     Quantity.SJS: ("SJS", SCHEME, "Superior joint space"),
     Quantity.PJS: ("PJS", SCHEME, "Posterior joint space"),
+    Quantity.MJS: ("MJS", SCHEME, "Medial joint space"),
+    Quantity.CJS: ("CJS", SCHEME, "Central joint space"),
+    Quantity.LJS: ("LJS", SCHEME, "Lateral joint space"),
+    Quantity.HCA: ("HCA", SCHEME, "Horizontal condylar angle"),
+    Quantity.SRA: ("SRA", SCHEME, "Sagittal ramus angle"),
     Quantity.NV_VOLUME: ("118565006", "SCT", "Volume"),
     Quantity.NV_AREA: ("C0JK", "IBSI", "Surface area of mesh"),
+    Quantity.JSW_P05: ("JSW_P05", SCHEME, "Width of joint space, 5th percentile"),
+    Quantity.JSW_P25: ("JSW_P25", SCHEME, "Width of joint space, 25th percentile"),
+    Quantity.JSW_P50: ("JSW_P50", SCHEME, "Width of joint space, 50th percentile"),
+    Quantity.JSW_P75: ("JSW_P75", SCHEME, "Width of joint space, 75th percentile"),
+    Quantity.JSW_P95: ("JSW_P95", SCHEME, "Width of joint space, 95th percentile"),
+    Quantity.HEAD_VOLUME: ("HEAD_VOLUME", SCHEME, "Volume of condylar head"),
+    Quantity.HEAD_AREA: ("HEAD_AREA", SCHEME, "Surface area of condylar head"),
+    Quantity.FOSSA_AREA: ("FOSSA_AREA", SCHEME, "Surface area of articulating part of mandibular fossa"),
+    Quantity.SPHERE: ("SPHERE", SCHEME, "Volume of sphere over fossa minus bones"),
     Quantity.S_LR: ("S_LR", SCHEME, "Ratio of surface areas of negative volumes"),
     Quantity.H_LR: ("H_LR", SCHEME, "Hausdorff distance of negative volumes"),
+    Quantity.H95_LR: ("H95_LR", SCHEME, "95th percentile Hausdorff distance of negative volumes"),
+    Quantity.D_LR: ("D_LR", SCHEME, "Mean surface distance of negative volumes"),
+    Quantity.W_LR: ("W_LR", SCHEME, "Sliced 1-Wasserstein distance of negative volumes"),
+    Quantity.AXIS: ("AXIS", SCHEME, "Uncertainty of transverse axis"),
 }
 
 _METHODS = {
     Quantity.FW: ("M_FW", SCHEME, "FW: articular eminence to postglenoid process"),
     Quantity.FD: ("M_FD", SCHEME, "FD: roof of fossa to line of fossa width"),
+    Quantity.HCA: ("M_HCA", SCHEME, "HCA: long axis to transverse axis, axial view"),
+    Quantity.SRA: ("M_SRA", SCHEME, "SRA: posterior border of neck to line of fossa width"),
     Quantity.NV_VOLUME: ("M_NV_VOLUME", SCHEME, "Volume enclosed by mesh of negative volume"),
+    **dict.fromkeys(
+        (Quantity.JSW_P05, Quantity.JSW_P25, Quantity.JSW_P50, Quantity.JSW_P75, Quantity.JSW_P95),
+        ("M_JSW", SCHEME, "JSW: along normals of condyle to temporal bone"),
+    ),
+    **dict.fromkeys(
+        (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA), ("M_HEAD", SCHEME, "Head: condyle to 9 mm below its highest point")
+    ),
     Quantity.S_LR: ("M_S_LR", SCHEME, "S_LR: larger area by smaller area"),
     Quantity.H_LR: ("M_H_LR", SCHEME, "H_LR: left against mirrored right, after alignment"),
 }
@@ -53,6 +80,7 @@ _UNITS = {
     "mm": ("mm", "UCUM", "mm"),
     "mm2": ("mm2", "UCUM", "mm2"),
     "mm3": ("mm3", "UCUM", "mm3"),
+    "deg": ("deg", "UCUM", "deg"),
     "{ratio}": ("{ratio}", "UCUM", "ratio"),
 }
 
@@ -68,6 +96,14 @@ _LANDMARKS = {
     Landmark.ROOF: "L_ROOF",
     Landmark.FOSSA_ANTERIOR: "L_FOSSA_ANT",
     Landmark.FOSSA_POSTERIOR: "L_FOSSA_POST",
+    Landmark.CONDYLE_MEDIAL: "L_MEDIAL",
+    Landmark.CONDYLE_CENTRAL: "L_CENTRAL",
+    Landmark.CONDYLE_LATERAL: "L_LATERAL",
+    Landmark.FOSSA_MEDIAL: "L_FOSSA_MED",
+    Landmark.FOSSA_CENTRAL: "L_FOSSA_CENTRAL",
+    Landmark.FOSSA_LATERAL: "L_FOSSA_LAT",
+    Landmark.NECK_UPPER: "L_NECK_UPPER",
+    Landmark.NECK_LOWER: "L_NECK_LOWER",
 }
 
 _FLAGS = {
@@ -79,9 +115,12 @@ _FLAGS = {
     QualityFlag.SEGMENTATION_DOUBTFUL: "Q_SEGMENTATION",
     QualityFlag.BONE_CONTACT: "Q_CONTACT",
     QualityFlag.FOSSA_NOT_FOUND: "Q_NO_FOSSA",
+    QualityFlag.CONDYLE_ROUND: "Q_ROUND",
+    QualityFlag.NECK_TOO_SHORT: "Q_SHORT_NECK",
     QualityFlag.CONDYLE_OUTSIDE_FOSSA: "Q_LUXATION",
     QualityFlag.NOT_CLOSED: "Q_NOT_CLOSED",
     QualityFlag.NOT_CONVERGED: "Q_NOT_CONVERGED",
+    QualityFlag.SKULL_UNLIKE: "Q_SKULL_UNLIKE",
     QualityFlag.OTHER_SIDE_MISSING: "Q_ONE_SIDE",
     QualityFlag.DIFFERENT_METHOD: "Q_VERSION",
     QualityFlag.COMPUTATION_FAILED: "Q_FAILED",
@@ -138,7 +177,7 @@ def method(value: Quantity) -> CodedConcept | None:
 
 def site(value: Quantity) -> CodedConcept:
     """Where a quantity is measured."""
-    return mandibular_fossa() if value in (Quantity.FW, Quantity.FD) else temporomandibular_joint()
+    return mandibular_fossa() if value in (Quantity.FW, Quantity.FD, Quantity.FOSSA_AREA) else temporomandibular_joint()
 
 
 def landmark(value: Landmark) -> CodedConcept:

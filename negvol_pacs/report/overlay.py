@@ -10,8 +10,8 @@ from negvol_pacs.anatomy import Structure
 from negvol_pacs.joint.findings import JointMeasurements, Landmark, Quantity
 from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.report.palette import INK, MEASURE, rgb
-from negvol_pacs.report.planes import Plane, inside, outline
-from negvol_pacs.report.wording import number
+from negvol_pacs.report.planes import AXIAL, CORONAL, SAGITTAL, Plane, inside, outline
+from negvol_pacs.report.wording import UNITS, number
 
 _FILL = {Structure.MC: 0.16, Structure.TB: 0.12, Structure.NV: 0.32}
 _FILL_PIXELS = 312
@@ -19,10 +19,23 @@ _SCALE_MM = 10
 _STROKE = [withStroke(linewidth=2.2, foreground="black")]
 
 _SPACES = {
-    Quantity.AJS: (Landmark.CONDYLE_ANTERIOR, Landmark.FOSSA_ANTERIOR),
-    Quantity.SJS: (Landmark.CONDYLE_TOP, Landmark.ROOF),
-    Quantity.PJS: (Landmark.CONDYLE_POSTERIOR, Landmark.FOSSA_POSTERIOR),
+    SAGITTAL: {
+        Quantity.AJS: (Landmark.CONDYLE_ANTERIOR, Landmark.FOSSA_ANTERIOR),
+        Quantity.SJS: (Landmark.CONDYLE_TOP, Landmark.ROOF),
+        Quantity.PJS: (Landmark.CONDYLE_POSTERIOR, Landmark.FOSSA_POSTERIOR),
+    },
+    CORONAL: {
+        Quantity.MJS: (Landmark.CONDYLE_MEDIAL, Landmark.FOSSA_MEDIAL),
+        Quantity.CJS: (Landmark.CONDYLE_CENTRAL, Landmark.FOSSA_CENTRAL),
+        Quantity.LJS: (Landmark.CONDYLE_LATERAL, Landmark.FOSSA_LATERAL),
+    },
+    AXIAL: {},
 }
+_ANGLES = {
+    SAGITTAL: (Quantity.SRA, Landmark.NECK_UPPER, Landmark.NECK_LOWER),
+    AXIAL: (Quantity.HCA, Landmark.MEDIAL_POLE, Landmark.LATERAL_POLE),
+}
+_ANGLE_LABEL_MM = {SAGITTAL: (9.5, -2.0), AXIAL: (0.0, -12.0)}
 _LABEL_MM = 11.0
 
 
@@ -42,19 +55,36 @@ def draw_surface(  # noqa: PLR0917
 
 
 def draw_measurements(axes: Axes, joint: JointMeasurements, plane: Plane, centre: NDArray[np.float64]) -> None:
-    """Draw fossa width and depth and the joint spaces with their values."""
+    """Draw the lengths and angles that belong to a plane, projected onto it, with their values."""
     points = {key: plane.project(point, centre)[0] for key, point in joint.landmarks.items()}
-    if {Landmark.EMINENCE, Landmark.POSTGLENOID} <= points.keys():
+    if plane is SAGITTAL and {Landmark.EMINENCE, Landmark.POSTGLENOID} <= points.keys():
         _draw_fossa(axes, joint, points)
+    if plane in _ANGLES:
+        _draw_angle(axes, joint, plane, points)
     middle = points.get(Landmark.CONDYLE_CENTRE, np.zeros(2))
-    for quantity, (bone, roof) in _SPACES.items():
+    for quantity, (bone, roof) in _SPACES[plane].items():
         if {bone, roof} <= points.keys():
             _line(axes, points[bone], points[roof])
             outward = (points[roof] - middle) / max(float(np.linalg.norm(points[roof] - middle)), 1e-6)
             _label(axes, joint, quantity, points[roof], points[roof] + _LABEL_MM * outward)
-    for key in (Landmark.EMINENCE, Landmark.POSTGLENOID, Landmark.ROOF, Landmark.CONDYLE_TOP):
-        if key in points:
-            axes.plot(*points[key], "o", ms=3.2, color=MEASURE, mec="black", mew=0.6)
+    if plane is SAGITTAL:
+        for key in (Landmark.EMINENCE, Landmark.POSTGLENOID, Landmark.ROOF, Landmark.CONDYLE_TOP):
+            if key in points:
+                axes.plot(*points[key], "o", ms=3.2, color=MEASURE, mec="black", mew=0.6)
+
+
+def _draw_angle(
+    axes: Axes, joint: JointMeasurements, plane: Plane, points: dict[Landmark, NDArray[np.float64]]
+) -> None:
+    """Draw the line whose direction an angle measures, where there is one."""
+    quantity, *ends = _ANGLES[plane]
+    measurement = joint.measurements.get(quantity)
+    if measurement is None or measurement.value is None or not points.keys() >= set(ends):
+        return
+    start, end = (points[key] for key in ends)
+    _line(axes, start, end, dashed=True)
+    middle = (start + end) / 2
+    _label(axes, joint, quantity, middle, middle + _ANGLE_LABEL_MM[plane])
 
 
 def _draw_fossa(axes: Axes, joint: JointMeasurements, points: dict[Landmark, NDArray[np.float64]]) -> None:
@@ -83,7 +113,8 @@ def _label(
     axes: Axes, joint: JointMeasurements, quantity: Quantity, point: NDArray[np.float64], place: NDArray[np.float64]
 ) -> None:
     """Write a value next to what it measures, with a leader to it."""
-    text = f"{quantity.label} {number(joint.measurements.get(quantity))}"
+    degrees = UNITS["deg"] if quantity.unit == "deg" else ""
+    text = f"{quantity.label} {number(joint.measurements.get(quantity))}{degrees}"
     leader = {"arrowstyle": "-", "color": MEASURE, "lw": 0.6, "alpha": 0.8, "shrinkB": 1}
     axes.annotate(
         text,

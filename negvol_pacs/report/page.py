@@ -33,8 +33,8 @@ def draw_joints(volume: hd.Volume, findings: Findings, path: Path, title: str) -
     """Draw both joints into a PNG.
 
     The planes go through the centre of each condylar head, along the axes of the patient
-    (LPS) whatever the scanner's, in radiological convention. Landmarks of the sagittal
-    head plane are projected onto the sagittal picture.
+    (LPS) whatever the scanner's, in radiological convention. Lengths and angles are projected
+    onto the picture that is nearest to their plane.
 
     Parameters
     ----------
@@ -137,8 +137,7 @@ def _draw_plane(  # noqa: PLR0917
     axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], extent=(-half, half, -half, half))
     for structure, mesh in _meshes(joint).items():
         draw_surface(axes, mesh, structure, plane, middle, _SIZE_MM)
-    if plane is SAGITTAL:
-        draw_measurements(axes, joint, plane, middle)
+    draw_measurements(axes, joint, plane, middle)
     draw_letters(axes, plane.letters)
     draw_scale_bar(axes)
     _frame(axes)

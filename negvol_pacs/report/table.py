@@ -7,6 +7,7 @@ from rich.table import Table
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity
+from negvol_pacs.joint.midsagittal import MidsagittalPlane
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.change import Changes
 from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, difference, number, sentences
@@ -100,16 +101,27 @@ def findings_json(findings: Findings, changes: Changes | None = None) -> dict[st
     -------
     dict
         ``joints`` by side and ``symmetry``, each measurement with value, sd, unit and
-        flags (name to sentence); landmarks in LPS mm; without the surfaces. ``changes`` where
-        there is a prior report.
+        flags (name to sentence); landmarks and mid-sagittal plane in LPS mm; without the surfaces.
+        ``changes`` where there is a prior report.
     """
     found = {
         "notice": NOTICE,
         "flags": _named(findings.flags),
         "joints": {side.value: _joint(findings.joints[side]) for side in (Side.RIGHT, Side.LEFT)},
         "symmetry": _measurements(findings.symmetry.measurements.values()),
+        "midsagittal_plane": _plane(findings.midsagittal),
     }
     return found if changes is None else found | {"changes": _changes(changes)}
+
+
+def _plane(found: MidsagittalPlane | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "point": [float(x) for x in found.plane.point],
+        "normal": [float(x) for x in found.plane.normal],
+        "uncertainty_deg": found.uncertainty_deg,
+    }
 
 
 def _changes(changes: Changes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.joint.findings import Findings
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.report.algorithm import Algorithm
+from negvol_pacs.report.arrays import save_widths
 from negvol_pacs.report.change import Changes, changes_since
 from negvol_pacs.report.document import Report
 from negvol_pacs.report.page import draw_joints
@@ -40,9 +41,9 @@ class Result:
 
     Attributes
     ----------
-    seg, sr, picture, numbers
+    seg, sr, picture, numbers, widths
         Files: DICOM Segmentation (None when neither joint could be segmented),
-        Comprehensive 3D SR, PNG, JSON.
+        Comprehensive 3D SR, PNG, JSON, NPZ.
     seg_uid, sr_uid
         SOP Instance UIDs of the two objects; the first is empty where there is no SEG.
     findings
@@ -55,6 +56,7 @@ class Result:
     sr: Path
     picture: Path
     numbers: Path
+    widths: Path
     seg_uid: str
     sr_uid: str
     findings: Findings
@@ -135,6 +137,7 @@ def process_series(
             seg.save_as(new / "seg.dcm")
         sr.save_as(new / "sr.dcm")
         draw_joints(volume, findings, new / "joints.png", f"Series …{series.series_instance_uid[-12:]}")
+        save_widths(findings, new / "widths.npz")
         (new / "measurements.json").write_text(
             json.dumps(findings_json(findings, changes), indent=2) + "\n", encoding="utf-8"
         )
@@ -144,6 +147,7 @@ def process_series(
         folder / "sr.dcm",
         folder / "joints.png",
         folder / "measurements.json",
+        folder / "widths.npz",
         str(seg.SOPInstanceUID) if seg is not None else "",
         str(sr.SOPInstanceUID),
         findings,

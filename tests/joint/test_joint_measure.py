@@ -13,11 +13,13 @@ from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointNotFound, JointOutsideField
 from negvol_pacs.joint.findings import Landmark, Quantity
 from negvol_pacs.joint.folding import crossings
-from negvol_pacs.joint.measure import LINEAR, SPATIAL, measure, volume
+from negvol_pacs.joint.measure import SIDED, measure, volume
 from negvol_pacs.joint.surface import to_manifold
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.training.analytic_joints import parametric_fossa
 
+ANGLES = (Quantity.HCA, Quantity.SRA)
+LENGTHS = (Quantity.FW, Quantity.FD, Quantity.SJS, Quantity.MJS, Quantity.CJS, Quantity.LJS)
 CENTRES = {Side.RIGHT: np.array([-48.0, 10, 20]), Side.LEFT: np.array([48.0, 10, 20])}
 
 
@@ -50,9 +52,12 @@ def test_true_numbers_on_both_sides(joint, findings):
         assert found[Quantity.FW] == pytest.approx(joint.width, abs=0.3)
         assert found[Quantity.FD] == pytest.approx(joint.depth, abs=0.15)
         assert found[Quantity.SJS] == pytest.approx(joint.superior, abs=0.1)
+        assert found[Quantity.HCA] == pytest.approx(0, abs=1)
+        assert found[Quantity.SRA] == pytest.approx(90, abs=1)
+        assert found[Quantity.LJS] < found[Quantity.MJS]  # the lateral rim is the nearer one
         assert found[Quantity.NV_VOLUME] == pytest.approx(joint.volume(0.2), rel=0.03)
         assert findings.joints[side].flags == frozenset()
-        assert set(found) == set(LINEAR + SPATIAL)
+        assert set(found) == set(SIDED)
 
 
 def test_mirrored_joints_are_symmetric(findings):
@@ -60,6 +65,9 @@ def test_mirrored_joints_are_symmetric(findings):
     assert symmetry[Quantity.S_LR].value == pytest.approx(1, abs=0.01)
     assert symmetry[Quantity.H_LR].value < 0.3
     assert symmetry[Quantity.H_LR].sd >= 0
+    assert symmetry[Quantity.AXIS].value < 0.1
+    assert findings.midsagittal.plane.normal == pytest.approx([1, 0, 0], abs=0.002)
+    assert findings.midsagittal.plane.point[0] == pytest.approx(0, abs=0.05)
 
 
 def test_the_negative_volume_is_a_solid(findings):
@@ -80,6 +88,9 @@ def test_landmarks_lie_where_their_numbers_say(findings):
         assert apart(Landmark.ROOF, Landmark.CONDYLE_TOP) == pytest.approx(number[Quantity.SJS])
         assert apart(Landmark.CONDYLE_ANTERIOR, Landmark.FOSSA_ANTERIOR) == pytest.approx(number[Quantity.AJS])
         assert apart(Landmark.CONDYLE_POSTERIOR, Landmark.FOSSA_POSTERIOR) == pytest.approx(number[Quantity.PJS])
+        assert apart(Landmark.CONDYLE_MEDIAL, Landmark.FOSSA_MEDIAL) == pytest.approx(number[Quantity.MJS])
+        assert apart(Landmark.CONDYLE_CENTRAL, Landmark.FOSSA_CENTRAL) == pytest.approx(number[Quantity.CJS])
+        assert apart(Landmark.CONDYLE_LATERAL, Landmark.FOSSA_LATERAL) == pytest.approx(number[Quantity.LJS])
         assert mark[Landmark.EMINENCE][1] < mark[Landmark.POSTGLENOID][1]  # anterior has the smaller y
     right = findings.joints[Side.RIGHT].landmarks
     assert right[Landmark.LATERAL_POLE][0] < right[Landmark.MEDIAL_POLE][0]
@@ -93,7 +104,8 @@ def test_a_turned_head_measures_the_same(joint, findings):
     turn = Rotation.from_euler("xyz", [-14, 10, 12], degrees=True).as_matrix()
     turned = measure(both(joint, turn=turn))
     for side in Side:
-        for quantity, tolerance in ((Quantity.FW, 0.3), (Quantity.FD, 0.1), (Quantity.SJS, 0.1)):
+        for quantity in LENGTHS + ANGLES:
+            tolerance = 1.0 if quantity in ANGLES else 0.3 if quantity is Quantity.FW else 0.1
             here, there = (f.joints[side].measurements[quantity].value for f in (findings, turned))
             assert there == pytest.approx(here, abs=tolerance)
         here, there = (f.joints[side].measurements[Quantity.NV_VOLUME].value for f in (findings, turned))
@@ -108,7 +120,7 @@ def test_a_lost_side_does_not_cost_the_other(joint, findings, error):
     assert all(m.value is None and m.flags == {error.flag} for m in found.joints[Side.RIGHT].measurements.values())
     left = found.joints[Side.LEFT]
     assert QualityFlag.OTHER_SIDE_MISSING in left.flags
-    for quantity in LINEAR:
+    for quantity in LENGTHS + ANGLES:
         expected = findings.joints[Side.LEFT].measurements[quantity].value
         assert left.measurements[quantity].value == pytest.approx(expected, abs=0.1)
     assert all(m.flags == {QualityFlag.OTHER_SIDE_MISSING} for m in found.symmetry.measurements.values())
@@ -171,7 +183,7 @@ def degenerate(draw):
 def test_any_joint_gives_a_number_or_a_flag(right, left):
     found = measure(both(right, left, spacing=0.8))
     for joint in found.joints.values():
-        assert set(joint.measurements) == set(LINEAR + SPATIAL)
+        assert set(joint.measurements) == set(SIDED)
         assert QualityFlag.COMPUTATION_FAILED not in {f for m in joint.measurements.values() for f in m.flags}
         if joint.nv is not None:
             assert to_manifold(joint.nv).volume() > 0
@@ -197,11 +209,18 @@ def test_a_real_patient(shared_data):
         assert 4 < found[Quantity.FD] < 11
         assert 0.5 < found[Quantity.SJS] < 6
         assert 400 < found[Quantity.NV_VOLUME] < 1800
+        assert all(0.5 < found[quantity] < 5 for quantity in (Quantity.MJS, Quantity.CJS, Quantity.LJS))
+        assert 5 < found[Quantity.HCA] < 30
+        assert 50 < found[Quantity.SRA] < 90
+        assert found[Quantity.JSW_P05] < found[Quantity.JSW_P50] < found[Quantity.JSW_P95] < 7
+        assert 0.5 < found[Quantity.SPHERE] / found[Quantity.NV_VOLUME] < 1.1
+        assert len(findings.joints[side].widths.width) > 500
     assert (
         findings.joints[Side.RIGHT].landmarks[Landmark.ROOF][0] < findings.joints[Side.LEFT].landmarks[Landmark.ROOF][0]
     )
     assert 1 <= findings.symmetry.measurements[Quantity.S_LR].value < 1.3
     assert 0.3 < findings.symmetry.measurements[Quantity.H_LR].value < 4
+    assert findings.symmetry.measurements[Quantity.AXIS].value < 1
 
 
 def test_a_coarse_series_flags_every_number(joint):

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from negvol_pacs.joint.measure import volume
 from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.surface import from_manifold
-from negvol_pacs.joint.symmetry import area, centroid, compare, mirror, sample
+from negvol_pacs.joint.symmetry import area, centroid, compare, mirror, sample, sliced_wasserstein
 
 TRANSVERSE = np.array([1.0, 0, 0])
 
@@ -33,15 +33,18 @@ def test_mirrored_joints_are_equal():
     left = moved(mirror(right, TRANSVERSE), (-6, 4, 5), (3, -8, 4))
     found = compare(right, left, TRANSVERSE)
     assert found.area_ratio == pytest.approx(1, abs=1e-9)
-    assert found.hausdorff < 0.05
-    assert found.hausdorff_sd < 0.02
+    assert found.hausdorff.mean < 0.05
+    assert found.hausdorff.sd < 0.02
+    assert 0 <= found.mean_distance.mean < found.hausdorff_95.mean <= found.hausdorff.mean
+    assert found.wasserstein < 0.03
 
 
 @pytest.mark.parametrize("height", [1.0, 2.0, 3.0])
 def test_a_bump_on_one_side_is_its_height(height):
     found = compare(shell(), mirror(shell(bump=height), TRANSVERSE), TRANSVERSE)
-    assert found.hausdorff == pytest.approx(height, abs=0.4)
+    assert found.hausdorff.mean == pytest.approx(height, abs=0.4)
     assert found.area_ratio > 1
+    assert found.mean_distance.mean < found.hausdorff_95.mean < found.hausdorff.mean  # a bump is small
 
 
 def test_ratio_of_areas():
@@ -50,7 +53,8 @@ def test_ratio_of_areas():
     assert found.area_ratio == pytest.approx(expected)
     swapped = compare(shell((10.8, 6, 4.8)), shell((9, 5, 4)), TRANSVERSE)
     assert swapped.area_ratio == pytest.approx(expected)
-    assert swapped.hausdorff == pytest.approx(found.hausdorff, abs=0.1)
+    assert swapped.hausdorff.mean == pytest.approx(found.hausdorff.mean, abs=0.1)
+    assert swapped.wasserstein == pytest.approx(found.wasserstein, abs=0.02)
 
 
 def test_the_same_twice():
@@ -72,3 +76,21 @@ def test_samples_lie_evenly_on_the_surface():
     faces = np.bincount(np.abs(points).argmax(axis=1) * 2 + (points.max(axis=1) == 1))
     assert faces == pytest.approx([1000] * 6, rel=0.12)
     assert area(cube) == pytest.approx(24)
+
+
+def test_concentric_balls_are_their_gap_apart():
+    found = compare(ball(6.0), ball(5.0), TRANSVERSE)
+    for distance in (found.hausdorff, found.hausdorff_95, found.mean_distance):
+        assert distance.mean == pytest.approx(1.0, abs=0.02)
+    # Coordinates of a sphere's surface are uniform along any direction: from -r to r.
+    assert found.wasserstein == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("shift", [(2.0, 0, 0), (0, 0, 1.0), (1.0, -2.0, 2.0)])
+def test_wasserstein_distance_of_a_shift_is_half_of_it(shift):
+    distance = sliced_wasserstein(shell(), moved(shell(), shift=shift))
+    assert distance == pytest.approx(np.linalg.norm(shift) / 2, rel=0.02)
+
+
+def ball(radius):
+    return from_manifold(Manifold.sphere(radius, 96))

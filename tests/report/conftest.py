@@ -81,8 +81,22 @@ def _joint(side: Side) -> tuple[JointMasks, JointMeasurements]:
         Quantity.AJS: 2.5,
         Quantity.SJS: 3.0,
         Quantity.PJS: 2.25 if side is Side.RIGHT else 2.75,
+        Quantity.MJS: 2.125,
+        Quantity.CJS: 2.75,
+        Quantity.LJS: 1.875,
+        Quantity.HCA: 12.75,
+        Quantity.SRA: 70.5,
         Quantity.NV_VOLUME: 900.125,
         Quantity.NV_AREA: 1200.5,
+        Quantity.JSW_P05: 1.25,
+        Quantity.JSW_P25: 1.75,
+        Quantity.JSW_P50: 2.0,
+        Quantity.JSW_P75: 2.5,
+        Quantity.JSW_P95: 3.75,
+        Quantity.HEAD_VOLUME: 890.5,
+        Quantity.HEAD_AREA: 367.5,
+        Quantity.FOSSA_AREA: 410.25,
+        Quantity.SPHERE: 700.75,
     }
     landmarks = {
         Landmark.CONDYLE_CENTRE: centre,
@@ -90,6 +104,7 @@ def _joint(side: Side) -> tuple[JointMasks, JointMeasurements]:
         Landmark.ROOF: centre + np.array([0, 0, radius + 3]),
         Landmark.EMINENCE: centre + np.array([0, -radius - 4, -1]),
         Landmark.POSTGLENOID: centre + np.array([0, radius + 4, -1]),
+        **_more_landmarks(side, centre, radius),
     }
     measured = JointMeasurements(
         side=side,
@@ -102,10 +117,31 @@ def _joint(side: Side) -> tuple[JointMasks, JointMeasurements]:
     return JointMasks(side, mc, tb, centre), measured
 
 
+def _more_landmarks(side: Side, centre: NDArray[np.float64], radius: float) -> dict[Landmark, NDArray[np.float64]]:
+    lateral = -1.0 if side is Side.RIGHT else 1.0
+    landmarks = {
+        Landmark.MEDIAL_POLE: centre + radius * np.array([-lateral * 0.975, 0.222, 0]),
+        Landmark.LATERAL_POLE: centre - radius * np.array([-lateral * 0.975, 0.222, 0]),
+        Landmark.NECK_UPPER: centre + np.array([0, 4.0, -8]),
+        Landmark.NECK_LOWER: centre + np.array([0, 0.5, -18]),
+    }
+    for name, share in (("MEDIAL", -2 / 3), ("CENTRAL", 0.0), ("LATERAL", 2 / 3)):
+        outward = np.array([lateral * share, 0, np.sqrt(1 - share**2)])
+        landmarks[Landmark[f"CONDYLE_{name}"]] = centre + radius * outward
+        landmarks[Landmark[f"FOSSA_{name}"]] = centre + (radius + 3) * outward
+    return landmarks
+
+
 def _symmetry() -> Symmetry:
-    return Symmetry(
-        {Quantity.S_LR: Measurement(Quantity.S_LR, 1.125), Quantity.H_LR: Measurement(Quantity.H_LR, 1.75, sd=0.25)}
-    )
+    values = {
+        Quantity.S_LR: (1.125, None),
+        Quantity.H_LR: (1.75, 0.25),
+        Quantity.H95_LR: (1.25, 0.125),
+        Quantity.D_LR: (0.5, 0.0625),
+        Quantity.W_LR: (0.375, None),
+        Quantity.AXIS: (0.5, None),
+    }
+    return Symmetry({q: Measurement(q, value, sd) for q, (value, sd) in values.items()})
 
 
 def grid(kind: str) -> tuple[NDArray[np.float64], tuple[int, int, int]]:

@@ -36,7 +36,7 @@ def lost(case, side):
     missing = {q: Measurement(q, None, flags=flags) for q in case.findings.joints[side].measurements}
     both = {
         q: Measurement(q, None, flags=frozenset({QualityFlag.OTHER_SIDE_MISSING}))
-        for q in (Quantity.S_LR, Quantity.H_LR)
+        for q in case.findings.symmetry.measurements
     }
     joints = {**case.findings.joints, side: JointMeasurements(side, missing, flags=flags)}
     masks = {**case.masks, side: JointNotFound("not found")}
@@ -120,6 +120,12 @@ def test_symmetry_has_its_deviation_with_the_right_unit(make_case, algorithm, no
         ("S_LR", None): (1.125, "{ratio}"),
         ("H_LR", "Mean"): (1.75, "mm"),
         ("H_LR", "Standard Deviation"): (0.25, "mm"),
+        ("H95_LR", "Mean"): (1.25, "mm"),
+        ("H95_LR", "Standard Deviation"): (0.125, "mm"),
+        ("D_LR", "Mean"): (0.5, "mm"),
+        ("D_LR", "Standard Deviation"): (0.0625, "mm"),
+        ("W_LR", None): (0.375, "mm"),
+        ("AXIS", None): (0.5, "deg"),
     }
 
 
@@ -195,7 +201,17 @@ def test_dcmqi_reads_the_numbers(make_case, algorithm, now, tmp_path, dcmqi):
             "CodeValue": "RESEARCH",
             "CodingSchemeDesignator": "99NEGVOL",
         } in said
-    assert [float(i["value"]) for i in both["measurementItems"]] == [1.125, 1.75, 0.25]
+    assert [float(i["value"]) for i in both["measurementItems"]] == [
+        1.125,
+        1.75,
+        0.25,
+        1.25,
+        0.125,
+        0.5,
+        0.0625,
+        0.375,
+        0.5,
+    ]
 
 
 def test_dsrdump_shows_a_preliminary_machine_report(make_case, algorithm, now, tmp_path):

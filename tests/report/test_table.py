@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Measurement, Quantity
+from negvol_pacs.joint.frame import Plane
+from negvol_pacs.joint.midsagittal import MidsagittalPlane
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.table import findings_json, findings_table
 from negvol_pacs.report.wording import MISSING, NAMES, UNITS, number
@@ -61,6 +64,13 @@ def test_json_survives_a_round_trip(findings):
     assert read["joints"]["left"]["measurements"]["PJS"]["value"] == 2.75
     assert right["landmarks"]["ROOF"] == pytest.approx([-46.3, 2.1, 10.2])
     assert read["symmetry"]["H_LR"]["sd"] == 0.25
+    assert read["midsagittal_plane"] is None
+
+
+def test_json_has_the_midsagittal_plane(findings):
+    plane = MidsagittalPlane(Plane(np.array([1.0, 2, 3]), np.array([1.0, 0, 0])), 0.5)
+    read = json.loads(json.dumps(findings_json(replace(findings, midsagittal=plane))))
+    assert read["midsagittal_plane"] == {"point": [1, 2, 3], "normal": [1, 0, 0], "uncertainty_deg": 0.5}
 
 
 def test_every_quantity_has_a_name_and_a_unit():

@@ -16,6 +16,7 @@ import numpy as np
 from negvol_pacs.anatomy import Side
 from negvol_pacs.cli import main
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity, Symmetry
+from negvol_pacs.joint.measure import BILATERAL
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation.masks import JointMasks
 from negvol_pacs.segmentation.pipeline import Segmentation
@@ -54,10 +55,10 @@ def segment(volume, networks, options, progress):
 
 
 def measure(joints, flags):
-    sided = [q for q in Quantity if q not in (Quantity.S_LR, Quantity.H_LR)]
+    sided = [q for q in Quantity if q not in BILATERAL]
     return Findings(
         {side: JointMeasurements(side, {q: Measurement(q, None, flags=LOST) for q in sided}) for side in Side},
-        Symmetry({q: Measurement(q, None, flags=LOST) for q in (Quantity.S_LR, Quantity.H_LR)}),
+        Symmetry({q: Measurement(q, None, flags=LOST) for q in BILATERAL}),
         flags,
     )
 

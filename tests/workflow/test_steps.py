@@ -146,7 +146,9 @@ def test_analysis_repeated_after_a_crash_hands_on_the_same_deliveries_without_me
 
     def process(selection, networks, config, folder, now, *, progress, former, prior):
         measured.append(selection)
-        return pipeline.Result(None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", "", RESULT, None)
+        return pipeline.Result(
+            None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
+        )
 
     monkeypatch.setattr(pipeline, "process_series", process)
     with closing(Books(tmp_path / "state", series={"quiet_period_s": 0}, destinations=(nobody,))) as books:
@@ -202,7 +204,9 @@ def test_the_next_best_series_is_measured_when_the_best_is_no_head(books, make_c
         if len(measured) == 1:
             refuse()
         folder.mkdir(parents=True)
-        return pipeline.Result(None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", "", RESULT, None)
+        return pipeline.Result(
+            None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
+        )
 
     monkeypatch.setattr(pipeline, "process_series", process)
     assert books.steps.analyse(STUDY, 1) == []  # no destination

@@ -1,0 +1,75 @@
+"""Condylar head, articulating fossa and the sphere of the manual way."""
+
+import numpy as np
+import pytest
+from manifold3d import Manifold
+from solid_joints import HEADS, STRAIGHT, make
+
+from negvol_pacs.anatomy import Side
+from negvol_pacs.errors import InflationError
+from negvol_pacs.joint.bones import articulating_area, measure_head
+from negvol_pacs.joint.fossa import Fossa
+from negvol_pacs.joint.frame import Plane
+from negvol_pacs.joint.sphere import sphere_volume
+
+each_head = pytest.mark.parametrize(("side", "head"), HEADS, ids=["left", "right", "right in a turned head"])
+
+
+@each_head
+def test_head_of_a_ball_is_a_cap_of_nine_millimetres(side, head):
+    joint = make(side, head, condyle=(6.5,) * 3)
+    found = measure_head(joint.mc, joint.frame)
+    assert found.volume == pytest.approx(np.pi * 9**2 * (3 * 6.5 - 9) / 3, rel=0.005)
+    assert found.area == pytest.approx(2 * np.pi * 6.5 * 9, rel=0.005)
+
+
+def test_head_does_not_depend_on_the_length_of_the_neck():
+    short, long = (measure_head(make(Side.LEFT, STRAIGHT, neck=n).mc, make(*HEADS[0]).frame) for n in (12.0, 28.0))
+    assert short.volume == pytest.approx(long.volume, rel=1e-4)
+    assert short.area == pytest.approx(long.area, rel=1e-4)
+
+
+def test_a_condyle_cut_off_above_its_neck_has_no_head():
+    joint = make(Side.LEFT, STRAIGHT)
+    assert measure_head(joint.mc.trim_by_plane((0, 0, 1), 0.0), joint.frame) is None
+
+
+@each_head
+def test_articulating_area_of_a_half_shell_is_the_hollow(side, head):
+    joint = make(side, head, condyle=(6.0,) * 3, hollow=(9.0,) * 3)
+    up = joint.frame.superior
+    inflated = Manifold.sphere(9.5, 96).translate(tuple(joint.place))
+    inflated = inflated.trim_by_plane(tuple(up), float(up @ joint.place) + 0.5)
+    space = inflated - joint.mc - joint.tb
+    assert articulating_area(space, joint.tb) == pytest.approx(2 * np.pi * 9 * 8.5, rel=0.005)
+    assert articulating_area(space, joint.mc) == pytest.approx(2 * np.pi * 6 * 5.5, rel=0.005)
+    moved = joint.tb.translate((0, 0, 0.3))
+    assert articulating_area(inflated - joint.mc - moved, joint.tb) == 0
+
+
+def placed(joint, width):
+    """Landmarks of a fossa whose opening goes through the joint's middle."""
+    front, back = (joint.place + s * width / 2 * joint.frame.anterior for s in (1, -1))
+    return Fossa(joint.frame, front, back, joint.place, Plane(joint.place, joint.frame.superior), True)
+
+
+@each_head
+@pytest.mark.parametrize("width", [17.0, 20.0])
+def test_sphere_minus_bones_between_balls(side, head, width):
+    joint = make(side, head, condyle=(6.0,) * 3, hollow=(9.0,) * 3)
+    radius = min(width / 2, 9.0)  # the bone ends the sphere
+    expected = 2 / 3 * np.pi * (radius**3 - 6.0**3)
+    assert sphere_volume(joint.mc, joint.tb, placed(joint, width)) == pytest.approx(expected, rel=0.01)
+
+
+def test_what_lies_behind_a_thin_roof_is_not_joint_space():
+    joint = make(Side.LEFT, STRAIGHT, condyle=(6.0,) * 3, hollow=(9.0,) * 3)
+    roof = joint.tb - Manifold.cube((40, 40, 5), True).translate((0, 0, 12.0))  # bone from 9 to 9.5 mm is left
+    expected = 2 / 3 * np.pi * (9.0**3 - 6.0**3)
+    assert sphere_volume(joint.mc, roof, placed(joint, 20.0)) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_sphere_without_the_condyle_is_an_error():
+    joint = make(Side.LEFT, STRAIGHT, condyle=(6.0,) * 3, hollow=(9.0,) * 3)
+    with pytest.raises(InflationError):
+        sphere_volume(joint.mc.translate((0, 0, -40.0)), joint.tb, placed(joint, 10.0))
