@@ -85,10 +85,8 @@ def test_results_with_a_new_prior_leave_the_segmentation_as_it_was_sent(books, m
         seen.append(prior)
         for name in ("seg", "sr"):
             save(report(head(), invent(1, right_FW=doubtful(Quantity.FW, 1.0))), folder).rename(folder / f"{name}.dcm")
-        sr = f"2.25.{len(seen)}"
-        return pipeline.Result(
-            folder / "seg.dcm", folder / "sr.dcm", folder / "joints.png", folder / "n.json", "2.25.9", sr, None
-        )
+        files = (folder / name for name in ("seg.dcm", "sr.dcm", "joints.png", "n.json", "w.npz"))
+        return pipeline.Result(*files, "2.25.9", f"2.25.{len(seen)}", None)
 
     monkeypatch.setattr(pipeline, "process_series", process)
     study = "1.2.826.0.1.3680043.8.498.7"
