@@ -54,6 +54,16 @@ class Destination(_Section):
     priors: bool = False
 
 
+class Ris(_Section):
+    """A worklist server (RIS) that modalities' queries are passed on to."""
+
+    name: str
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle | None = None
+
+
 class Limits(_Section):
     """Bounds on what a peer may do."""
 
@@ -63,6 +73,16 @@ class Limits(_Section):
     association_timeout_s: float = Field(30, gt=0)
     network_timeout_s: float = Field(60, gt=0)
     min_free_bytes: int = Field(2 << 30, ge=0)
+
+
+class Worklist(_Section):
+    """How worklist queries are answered, and how series find their order."""
+
+    timeout_s: float = Field(20, gt=0)
+    max_matches: int = Field(1000, ge=1)
+    answer_from_kept: bool = False
+    keep_days: float = Field(30, gt=0)
+    match_within_h: float = Field(24, gt=0)
 
 
 class SeriesRules(_Section):
@@ -100,11 +120,13 @@ class Log(_Section):
 
 
 class Config(_Section):
-    """The whole configuration; every key has a default but peers and destinations."""
+    """The whole configuration; every key has a default but those of peers, destinations and RIS."""
 
     node: Node = Node()
     peers: tuple[Peer, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    ris: tuple[Ris, ...] = ()
+    worklist: Worklist = Worklist()
     limits: Limits = Limits()
     series: SeriesRules = SeriesRules()
     pipeline: Pipeline = Pipeline()

@@ -20,6 +20,7 @@
     │   ├── SpacingTooCoarse
     │   ├── UnreadablePixels
     │   ├── MissingAttribute
+    │   ├── OrderMismatch
     │   ├── NoHead
     │   └── NoSuitableSeries
     ├── JointError                    one side is lost, the other is still measured
@@ -162,6 +163,12 @@ class MissingAttribute(SeriesRefused):
     """An attribute without which the geometry or the identity is unknown."""
 
     code = "missing-attribute"
+
+
+class OrderMismatch(SeriesRefused):
+    """The worklist's order is for another patient than the images."""
+
+    code = "order-mismatch"
 
 
 class NoHead(SeriesRefused):

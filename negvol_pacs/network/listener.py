@@ -1,4 +1,4 @@
-"""The store SCP: C-STORE and C-ECHO, answered only when it is true (PS3.4 annex B)."""
+"""The store SCP: C-STORE and C-ECHO, answered only when it is true (PS3.4 annex B); and the door to the worklist."""
 
 import threading
 import time
@@ -27,6 +27,7 @@ from pynetdicom.sop_class import (
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
+    ModalityWorklistInformationFind,
     SegmentationStorage,
     Verification,
     XRay3DCraniofacialImageStorage,
@@ -37,6 +38,7 @@ from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, Storag
 from negvol_pacs.network.admission import Rejection, Request, admit
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
+from negvol_pacs.network.worklist import Worklist
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
 from negvol_pacs.storage.records import Outcome
 
@@ -152,6 +154,7 @@ class Listener:
             (evt.EVT_ACCEPTED, self._negotiated),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
+            (evt.EVT_C_FIND, Worklist(self._config, self._inbox.ledger).find),
         ]
         node = self._config.node
         address = (node.host, node.port)
@@ -309,6 +312,8 @@ def _entity(config: Config) -> AE:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     for sop_class in RESULT_CLASSES:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES[:3]))
+    if config.ris:
+        ae.add_supported_context(ModalityWorklistInformationFind, [ImplicitVRLittleEndian])
     return ae
 
 

@@ -15,6 +15,7 @@ from negvol_pacs.report.algorithm import MANUFACTURER, Algorithm
 from negvol_pacs.report.change import Changes
 from negvol_pacs.report.document import Report
 from negvol_pacs.report.groups import Group, change_group, joint_group, symmetry_group
+from negvol_pacs.report.request import refer_to_order
 from negvol_pacs.report.source import identity
 from negvol_pacs.report.stamp import stamp
 from negvol_pacs.report.uids import result_uid, tracking
@@ -31,6 +32,7 @@ def build_sr(  # noqa: PLR0917
     now: datetime,
     former: Sequence[Dataset] = (),
     changes: Changes | None = None,
+    order: Dataset | None = None,
 ) -> hd.sr.Comprehensive3DSR:
     """Make the SR: a measurement group a joint and one for their symmetry.
 
@@ -55,6 +57,8 @@ def build_sr(  # noqa: PLR0917
     changes
         What changed since the patient's first study; adds three TID 1501 groups and the prior
         report as Pertinent Other Evidence (PS3.3 C.17.2), and is part of the SOP Instance UID.
+    order
+        Worklist item of the order that the images were made for.
 
     Returns
     -------
@@ -85,6 +89,8 @@ def build_sr(  # noqa: PLR0917
         series_time=now.time(),
     )
     stamp(sr, series, now)
+    if order is not None:
+        refer_to_order(sr, order)
     return sr
 
 

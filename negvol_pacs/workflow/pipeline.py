@@ -90,7 +90,7 @@ def process_series(
     Parameters
     ----------
     selection
-        The series that passed the gate, with its flags.
+        The series that passed the gate, with its flags and order.
     networks
         Loaded weights.
     config
@@ -130,7 +130,7 @@ def process_series(
     except SegmentationEmpty:
         seg = None
     changes = None if prior is None else changes_since(prior, findings, made_by)
-    sr = build_sr(series, findings, seg, made_by, now, former, changes)
+    sr = build_sr(series, findings, seg, made_by, now, former, changes, selection.order)
     tell("Drawing the joints", 0.90)
     with _arriving(folder) as new:
         if seg is not None:

@@ -23,6 +23,7 @@ from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
 from negvol_pacs.workflow import pipeline, priors
 from negvol_pacs.workflow.engine import Lost
+from negvol_pacs.workflow.orders import find_order
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -64,6 +65,7 @@ class Steps:
             return False
         series = self._headers(study, generation)
         try:
+            self._check_orders(series)
             selection = select_series(series, self._config.series)
         except SeriesRefused as refusal:
             self._record_verdicts(study, generation, self._reasons(series), None)
@@ -146,6 +148,7 @@ class Steps:
 
     def _results(self, study: str, generation: int, series: Sequence[Series]) -> list[Result]:
         """Make the results, or take them from a generation whose input was the same."""
+        self._check_orders(series)
         candidates = list(series)
         algorithm = pipeline.algorithm(self._networks, self._config.pipeline)
         first: SeriesRefused | None = None
@@ -154,6 +157,7 @@ class Steps:
                 selection = select_series(candidates, self._config.series)
             except SeriesRefused as refusal:
                 raise (first or refusal) from None
+            selection = replace(selection, order=self._order(selection.series))
             prior = priors.find(selection.series, self._ledger, self._outbox, self._config)
             fingerprint = pipeline.fingerprint(selection.series, algorithm, prior)
             known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
@@ -208,6 +212,15 @@ class Steps:
             for kind, uid, path in files
         ]
 
+    def _order(self, series: Series) -> Dataset | None:
+        within_s = 3600 * self._config.worklist.match_within_h
+        return find_order(series.first, self._ledger.orders, within_s)
+
+    def _check_orders(self, series: Sequence[Series]) -> None:
+        """Refuse the study where one series contradicts the worklist: its identity is not certain."""
+        for item in series:
+            self._order(item)
+
     def _headers(self, study: str, generation: int) -> list[Series]:
         return read_headers(self._inbox.paths(study, generation))
 
@@ -241,6 +254,7 @@ class Steps:
         reasons = {}
         for item in series:
             try:
+                self._order(item)
                 select_series([item], self._config.series)
             except SeriesRefused as refusal:
                 reasons[item.series_instance_uid] = refusal

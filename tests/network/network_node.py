@@ -38,8 +38,8 @@ def make_config(folder: Path, **limits: Any) -> Config:
 class RunningNode:
     """A listener with its inbox, and what it reported."""
 
-    def __init__(self, folder: Path, **limits: Any) -> None:
-        self.config = make_config(folder, **limits)
+    def __init__(self, folder: Path, config: Config | None = None, **limits: Any) -> None:
+        self.config = config or make_config(folder, **limits)
         self.folder = folder
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
         self.inbox = Inbox(folder / "inbox", self.ledger, self.config.limits.min_free_bytes)
