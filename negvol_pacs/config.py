@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from negvol_pacs.errors import ConfigError
 
@@ -132,6 +132,13 @@ class Config(_Section):
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
     log: Log = Log()
+
+    @field_validator("ris")
+    @classmethod
+    def _have_names_of_their_own(cls, ris: tuple[Ris, ...]) -> tuple[Ris, ...]:
+        if len({item.name for item in ris}) < len(ris):
+            raise ValueError("each needs a name of its own")
+        return ris
 
 
 def load(path: Path) -> Config:

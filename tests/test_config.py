@@ -83,6 +83,7 @@ def test_every_mistake_is_named_at_once(write):
         ('[[peers]]\nae_title = "A"\nnetworks = ["192.0.2.1/24"]', "peers.0.networks.0"),
         ('[[peers]]\nae_title = "A"', "peers.0.networks"),
         ('[[destinations]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 0', "destinations.0.port"),
+        (2 * '[[ris]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 104\n', "ris: .* a name of its own"),
         ("[limits]\nmax_associations = 0", "limits.max_associations"),
         ("[series]\nmax_spacing_mm = 0", "series.max_spacing_mm"),
         ('[pipeline]\ndevice = "gpu"', "pipeline.device"),

@@ -5,7 +5,6 @@ import threading
 from dataclasses import dataclass
 from io import BytesIO
 from queue import SimpleQueue
-from typing import Any
 
 import structlog
 from pydicom.uid import ImplicitVRLittleEndian
@@ -142,12 +141,11 @@ class _Bounded(DIMSEServiceProvider):  # type: ignore[misc]
         self._size = 0
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the fragments of a P-DATA-TF PDU; too many bytes end the association."""
+        """Take the fragments of a P-DATA-TF PDU; what is beyond the bound is dropped."""
         self._size += sum(len(fragment) for _, fragment in primitive.presentation_data_value_list)
         if self._size > _MAX_ANSWERS:
-            socket: Any = self.dul.socket
-            socket.condemn(f"more than {_MAX_ANSWERS} bytes as answer to one query")
-            self.dul.event_queue.put("Evt19")
+            self.message = None
+            self.msg_queue.put((None, None))  # who waits for an answer gives up, and aborts
             return
         super().receive_primitive(primitive)
 

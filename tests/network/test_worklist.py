@@ -120,6 +120,13 @@ def test_too_many_matches_are_cut_off_and_said_to_be(ris, serve):
     assert slow.cancelled == 1
 
 
+def test_answers_without_end_are_cut_off(ris, serve, monkeypatch):
+    monkeypatch.setattr("negvol_pacs.network.query._MAX_ANSWERS", 2000)
+    found, _, last = serve(ris(*(item(number) for number in range(1, 30)))).ask(query())
+    assert len(found) < 10
+    assert (last.Status, last.ErrorComment) == (0xC001, "ris0 does not answer")
+
+
 def test_without_a_ris_no_worklist_is_offered(tmp_path):
     with closing(RunningNode(tmp_path)) as node:
         assoc = node.associate((ModalityWorklistInformationFind, ImplicitVRLittleEndian))
