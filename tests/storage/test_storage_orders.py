@@ -143,7 +143,7 @@ def damaged(draw):
     return bytes(encoded[: draw(st.integers(len(encoded) - 40, len(encoded)))])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged() | st.binary(max_size=64))
 def test_damaged_items_are_read_or_refused(encoded):
     with warnings.catch_warnings():
