@@ -25,8 +25,9 @@ class Node(_Section):
     ae_title: AETitle = "NEGVOL"
     host: str = "127.0.0.1"
     port: Port = 11112
-    state: Path = Path("/var/lib/negvol")
+    state: Path = Path("/var/lib/negvol-pacs")
     executor_id: str = "node-1"
+    drain_s: float = Field(30, ge=0)
 
 
 class Peer(_Section):
@@ -100,6 +101,7 @@ class Pipeline(_Section):
 
     device: Literal["auto", "cpu", "cuda"] | Annotated[str, StringConstraints(pattern=r"^cuda:\d+$")] = "auto"
     threads: int = Field(0, ge=0)
+    patience_s: float = Field(900, gt=0)
     models: Path | None = None
     tb_enhancement: bool = True
 
@@ -170,6 +172,40 @@ def load(path: Path) -> Config:
         return Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_sentences(error))) from error
+
+
+RELOADABLE = ("peers", "destinations", "delivery")
+"""Sections that a running process takes over when it reads its configuration again."""
+
+
+def reloaded(running: Config, path: Path) -> tuple[Config, list[str]]:
+    """Read the configuration of a running process again.
+
+    Parameters
+    ----------
+    running
+        What the process runs with.
+    path
+        TOML file.
+
+    Returns
+    -------
+    Config, list of str
+        The running configuration with the sections of `RELOADABLE` as they stand in the file now, and
+        the names of other sections that differ: they wait for a restart.
+
+    Raises
+    ------
+    ConfigError
+        As `load`.
+    """
+    new = load(path)
+    # The command line may have named this worker.
+    new = new.model_copy(update={"node": new.node.model_copy(update={"executor_id": running.node.executor_id})})
+    waiting = [
+        name for name in Config.model_fields if name not in RELOADABLE and getattr(new, name) != getattr(running, name)
+    ]
+    return running.model_copy(update={name: getattr(new, name) for name in RELOADABLE}), waiting
 
 
 def _sentences(error: ValidationError) -> list[str]:

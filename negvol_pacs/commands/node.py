@@ -24,6 +24,7 @@ class Role(StrEnum):
 def serve(
     config_file: ConfigFile = DEFAULT_CONFIG,
     only: Annotated[Role | None, typer.Option(help="Run one process instead of supervising both.")] = None,
+    executor: Annotated[str | None, typer.Option(help="Name of this worker, in place of node.executor_id.")] = None,
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C: receive, measure, send results back."""
     from negvol_pacs import log
@@ -35,11 +36,13 @@ def serve(
         settings = config.load(config_file)
     except ConfigError as error:
         fail(str(error), Exit.CONFIG)
+    if executor is not None:
+        settings = settings.model_copy(update={"node": settings.node.model_copy(update={"executor_id": executor})})
     log.configure(settings.log)
     if only is None:
         raise typer.Exit(_supervise(settings, config_file))
     try:
-        _run(only, settings)
+        _run(only, settings, config_file)
     except NegvolError as error:
         structlog.get_logger().error("process-failed", code=error.code, reason=str(error))
         raise typer.Exit(exit_code(error)) from error
@@ -53,16 +56,17 @@ def _supervise(settings: config.Config, config_file: Path) -> int:
     state = settings.node.state
     migrate(state)
     with process.exclusive(layout.lock(state, "node")):
-        return supervise({role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role})
+        commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
+        return supervise(commands, settings.node.drain_s + 30)
 
 
-def _run(role: Role, settings: config.Config) -> None:
+def _run(role: Role, settings: config.Config, config_file: Path) -> None:
     # Imported here: the receiver never loads torch.
     if role is Role.RECEIVER:
         from negvol_pacs.workflow.receiver import run
     else:
         from negvol_pacs.workflow.worker import run
-    run(settings)
+    run(settings, config_file)
 
 
 def echo(

@@ -148,6 +148,8 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         The bounds.
     prepare
         Called with each new association before it starts; returns what to call at its very end.
+    on_turn
+        Called at each turn of the loop that accepts connections, several times a second.
     """
 
     daemon_threads = True
@@ -161,8 +163,10 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         handlers: Sequence[tuple[Any, Callable[..., Any]]],
         limits: Limits,
         prepare: Callable[[Association], Callable[[], None]],
+        *,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        self.limits, self.prepare = limits, prepare
+        self.limits, self.prepare, self.on_turn = limits, prepare, on_turn
         self._connections: Counter[str] = Counter()
         self._lock = threading.Lock()
         wake = (evt.EVT_CONN_CLOSE, _wake)
@@ -175,6 +179,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Connections that are being served."""
         with self._lock:
             return self._connections.total()
+
+    def service_actions(self) -> None:
+        """Show that the loop turns."""
+        super().service_actions()
+        self.on_turn()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; without file descriptors to spare, wait instead of spinning."""

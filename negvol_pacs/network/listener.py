@@ -116,6 +116,8 @@ class Listener:
         logged and changes nothing: the ledger knows of the instance.
     on_association_end
         Called when an association that brought instances has ended.
+    on_turn
+        Called at each turn of the loop that accepts connections.
 
     Raises
     ------
@@ -129,9 +131,11 @@ class Listener:
         inbox: Inbox,
         on_received: Callable[[Arrival], None],
         on_association_end: Callable[[AssociationEnd], None] | None = None,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._inbox = config, inbox
         self._on_received, self._on_association_end = on_received, on_association_end
+        self._on_turn = on_turn
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -158,7 +162,8 @@ class Listener:
         ]
         node = self._config.node
         address = (node.host, node.port)
-        server = GuardedServer(_entity(self._config), address, handlers, self._config.limits, self._prepare)
+        entity, limits = _entity(self._config), self._config.limits
+        server = GuardedServer(entity, address, handlers, limits, self._prepare, on_turn=self._on_turn)
         try:
             self._inbox.recover(node.executor_id)
         except BaseException:
@@ -168,6 +173,10 @@ class Listener:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
+
+    def reload(self, config: Config) -> None:
+        """Take over the peers of a new configuration for associations to come; open ones go on."""
+        self._config = config
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept no more, let open associations finish for ``grace_s``, then abort them."""

@@ -58,7 +58,7 @@ class Ledger:
     Parameters
     ----------
     url
-        SQLAlchemy URL: ``sqlite:////var/lib/negvol/ledger.db`` or ``postgresql+psycopg://…``.
+        SQLAlchemy URL: ``sqlite:////var/lib/negvol-pacs/ledger.db`` or ``postgresql+psycopg://…``.
     clock
         Seconds since the epoch.
 

@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
 from negvol_pacs.errors import StorageError
+from negvol_pacs.workflow.pulse import Pulse
 
 APPLICATION = "negvol"
 APPLICATION_VERSION = "1"
@@ -196,10 +197,19 @@ class Engine:
     on_error
         Called with each error of a step before it is recorded; ends the process when it
         cannot go on, which leaves the step for the next process to repeat.
+    pulse
+        Told of each step that runs.
     """
 
-    def __init__(self, state: Path, executor_id: str, work: Work, on_error: Callable[[Exception], None]) -> None:
-        self._work, self._on_error = work, on_error
+    def __init__(
+        self,
+        state: Path,
+        executor_id: str,
+        work: Work,
+        on_error: Callable[[Exception], None],
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._work, self._on_error, self._pulse = work, on_error, pulse or Pulse()
         self._poll_s = 0.5
         config: DBOSConfig = {
             "name": APPLICATION,
@@ -270,7 +280,8 @@ class Engine:
     def _step(self, name: str, function: Callable[[], T]) -> T:
         def guarded() -> T:
             try:
-                return function()
+                with self._pulse.step():
+                    return function()
             except Exception as error:
                 self._on_error(error)
                 raise

@@ -63,6 +63,13 @@ def stop_event() -> threading.Event:
     return event
 
 
+def reload_event() -> threading.Event:
+    """Event that SIGHUP sets: the configuration is to be read again. Whoever does so clears it."""
+    event = threading.Event()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: event.set())
+    return event
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold a file lock for as long as the block runs; the kernel lets go when the process dies.

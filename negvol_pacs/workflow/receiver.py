@@ -1,6 +1,7 @@
 """The receiver process: stores what peers send and tells the workflow which study it was for."""
 
 from contextlib import closing
+from pathlib import Path
 
 import structlog
 
@@ -11,12 +12,17 @@ from negvol_pacs.storage.records import State
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Jobs, migrate
 from negvol_pacs.workflow.notifier import Notifier
+from negvol_pacs.workflow.reload import read_again
+from negvol_pacs.workflow.service import Service
 
 _log = structlog.get_logger()
 
 
-def run(config: Config) -> None:
-    """Receive until SIGTERM or SIGINT.
+_TURN_S = 0.5
+
+
+def run(config: Config, config_file: Path) -> None:
+    """Receive until SIGTERM or SIGINT, then let open associations finish; read ``config_file`` again at SIGHUP.
 
     Raises
     ------
@@ -25,7 +31,7 @@ def run(config: Config) -> None:
     NetworkError
         If the address cannot be listened to.
     """
-    stop = process.stop_event()
+    stop, reload, service = process.stop_event(), process.reload_event(), Service()
     state = config.node.state
     with process.exclusive(layout.lock(state, "receiver")):
         migrate(state)
@@ -37,15 +43,26 @@ def run(config: Config) -> None:
                     inbox,
                     lambda arrival: notifier.alive(arrival.study_uid),
                     lambda end: notifier.alive(*end.studies),
+                    service.alive,
                 )
                 _listen(listener, config)
                 # What a former life could not pass on; dispatching a study twice changes nothing.
                 for generation in ledger.generations(states=[State.RECEIVING, State.COMPLETE]):
                     notifier.alive(generation.study_uid)
                 _log.info("receiver-ready")
-                stop.wait()
+                service.ready(_listening(config))
+                while not stop.wait(_TURN_S):
+                    if reload.is_set():
+                        reload.clear()
+                        config = read_again(config, config_file, service, listener.reload)
+                        service.ready(_listening(config))
                 _log.info("receiver-stopping")
-                listener.stop()
+                service.stopping(config.node.drain_s)
+                listener.stop(config.node.drain_s)
+
+
+def _listening(config: Config) -> str:
+    return f"listening on {config.node.host} port {config.node.port} as {config.node.ae_title}"
 
 
 def _listen(listener: Listener, config: Config) -> None:

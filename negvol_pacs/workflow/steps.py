@@ -24,6 +24,7 @@ from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, Serie
 from negvol_pacs.workflow import pipeline, priors
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.orders import find_order
+from negvol_pacs.workflow.pulse import Pulse
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -39,11 +40,26 @@ class Steps:
         Of the node.
     networks
         Loaded weights, kept warm.
+    pulse
+        Gets a beat whenever the analysis moves.
     """
 
-    def __init__(self, config: Config, ledger: Ledger, inbox: Inbox, outbox: Outbox, networks: Networks) -> None:
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        inbox: Inbox,
+        outbox: Outbox,
+        networks: Networks,
+        *,
+        pulse: Pulse | None = None,
+    ) -> None:
         self._config, self._ledger, self._inbox, self._outbox = config, ledger, inbox, outbox
-        self._networks = networks
+        self._networks, self._pulse = networks, pulse or Pulse()
+
+    def reload(self, config: Config) -> None:
+        """Take over destinations and delivery rules of a new configuration, from the next step on."""
+        self._config = config
 
     def close(self, study: str) -> tuple[list[int], float | None]:
         """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
@@ -187,7 +203,7 @@ class Steps:
             self._config,
             folder,
             datetime.now().astimezone(),
-            progress=_Progress(self._ledger, study, generation),
+            progress=_Progress(self._ledger, study, generation, self._pulse),
             former=[self._header(entry) for entry in former],
             prior=prior,
         )
@@ -289,11 +305,12 @@ class Steps:
 class _Progress:
     """Writes what is being done into the ledger, where ``negvol queue`` shows it, at most once a second."""
 
-    def __init__(self, ledger: Ledger, study: str, generation: int) -> None:
-        self._ledger, self._study, self._generation = ledger, study, generation
+    def __init__(self, ledger: Ledger, study: str, generation: int, pulse: Pulse) -> None:
+        self._ledger, self._study, self._generation, self._pulse = ledger, study, generation, pulse
         self._next, self._what = 0.0, ""
 
     def __call__(self, what: str, fraction: float) -> None:
+        self._pulse.beat()
         now = time.monotonic()
         if what == self._what and now < self._next:
             return

@@ -49,6 +49,8 @@ class _Child:
 def supervise(commands: Mapping[str, Sequence[str]], grace_s: float = 60.0) -> int:
     """Run the processes until SIGTERM or SIGINT; start again, with growing delay, each one that ends.
 
+    SIGHUP is passed on to them.
+
     Parameters
     ----------
     commands
@@ -61,7 +63,7 @@ def supervise(commands: Mapping[str, Sequence[str]], grace_s: float = 60.0) -> i
     int
         Exit code: 0 after a signal; that of a child that finds its configuration wrong.
     """
-    stop = process.stop_event()
+    stop, reload = process.stop_event(), process.reload_event()
     children = [_Child(name, command) for name, command in commands.items()]
     code = Exit.OK
     while not stop.is_set():
@@ -71,16 +73,24 @@ def supervise(commands: Mapping[str, Sequence[str]], grace_s: float = 60.0) -> i
                 stop.set()
             if child.running is None and not stop.is_set() and time.monotonic() >= child.start_at:
                 child.start()
+        if reload.is_set():
+            reload.clear()
+            _signal(children, signal.SIGHUP)
         stop.wait(0.25)
     _log.info("node-stopping")
     _drain(children, grace_s)
     return code
 
 
+def _signal(children: Sequence[_Child], number: signal.Signals) -> None:
+    for child in children:
+        if child.running is not None:
+            child.running.send_signal(number)
+
+
 def _drain(children: Sequence[_Child], grace_s: float) -> None:
     running = [child.running for child in children if child.running is not None]
-    for child in running:
-        child.send_signal(signal.SIGTERM)
+    _signal(children, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     for child in running:
         try:

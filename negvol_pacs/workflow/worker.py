@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from errno import ENOSPC
 from pathlib import Path
 
@@ -16,18 +17,21 @@ from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_de
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
 from negvol_pacs.workflow.process import Exit
+from negvol_pacs.workflow.pulse import Pulse
+from negvol_pacs.workflow.reload import read_again
+from negvol_pacs.workflow.service import Service
 from negvol_pacs.workflow.steps import Steps
 
 _HOUSEKEEPING_S = 5.0
-_DRAIN_S = 30.0
+_TURN_S = 0.5
 
 _log = structlog.get_logger()
 
 
-def run(config: Config) -> None:
-    """Work until SIGTERM or SIGINT; then finish what is running, within half a minute.
+def run(config: Config, config_file: Path) -> None:
+    """Work until SIGTERM or SIGINT, then finish what is running; read ``config_file`` again at SIGHUP.
 
-    Whatever is not finished by then is done again by the next worker, from its last step.
+    Whatever is not finished in ``node.drain_s`` is done again by the next worker, from its last step.
 
     Raises
     ------
@@ -36,26 +40,53 @@ def run(config: Config) -> None:
     WeightsError
         If the networks cannot be loaded.
     """
-    stop = process.stop_event()
+    stop, reload, service, pulse = process.stop_event(), process.reload_event(), Service(), Pulse()
     state = config.node.state
     with process.exclusive(layout.lock(state, f"worker-{config.node.executor_id}")):
-        if not _wait_for_space(state, config.limits.min_free_bytes, stop):
+        if not _wait_for_space(state, config.limits.min_free_bytes, stop, service):
             return
         migrate(state)
         ledger = layout.open_ledger(state)
         outbox = layout.open_outbox(state)
         outbox.sweep()
-        steps = Steps(config, ledger, layout.open_inbox(config, ledger), outbox, _load(config))
-        engine = Engine(state, config.node.executor_id, steps, _end_if_unusable)
+        steps = Steps(config, ledger, layout.open_inbox(config, ledger), outbox, _load(config), pulse=pulse)
+        engine = Engine(state, config.node.executor_id, steps, _end_if_unusable, pulse)
         engine.start()
         _log.info("worker-ready", executor=config.node.executor_id)
-        while not stop.wait(_HOUSEKEEPING_S):
-            for lost in engine.lost():
-                steps.give_up(lost)
-                engine.forget(lost)
+        service.ready(_busy(pulse))
+        housekeeping = 0.0
+        while not stop.wait(_TURN_S):
+            _end_if_hung(pulse, config.pipeline.patience_s)
+            service.alive()
+            service.status(_busy(pulse))
+            if reload.is_set():
+                reload.clear()
+                config = read_again(config, config_file, service, steps.reload)
+                service.ready(_busy(pulse))
+            if time.monotonic() >= housekeeping:
+                housekeeping = time.monotonic() + _HOUSEKEEPING_S
+                _give_up_lost(engine, steps)
         _log.info("worker-stopping")
-        engine.stop(_DRAIN_S)
+        service.stopping(config.node.drain_s)
+        engine.stop(config.node.drain_s)
     os._exit(Exit.OK)  # a step that is still computing would hold the process up
+
+
+def _give_up_lost(engine: Engine, steps: Steps) -> None:
+    for lost in engine.lost():
+        steps.give_up(lost)
+        engine.forget(lost)
+
+
+def _busy(pulse: Pulse) -> str:
+    return f"{pulse.running} steps running" if pulse.running else "waiting for work"
+
+
+def _end_if_hung(pulse: Pulse, patience_s: float) -> None:
+    """End the process when a step no longer moves: a thread cannot be ended alone, and a fresh process repeats it."""
+    if (silence_s := pulse.silence_s()) > patience_s:
+        _log.critical("worker-hung", silent_s=round(silence_s), exit_code=int(Exit.UNUSABLE))
+        os._exit(Exit.UNUSABLE)
 
 
 def _load(config: Config) -> Networks:
@@ -65,11 +96,13 @@ def _load(config: Config) -> Networks:
     return networks
 
 
-def _wait_for_space(state: Path, least: int, stop: threading.Event) -> bool:
+def _wait_for_space(state: Path, least: int, stop: threading.Event, service: Service) -> bool:
     """Wait until the disk has room: starting over and over would use up the attempts of the work."""
     state.mkdir(parents=True, exist_ok=True)
     while (free := shutil.disk_usage(state).free) < least:
         _log.error("worker-disk-full", free=free, needed=least)
+        service.ready("waiting for space on the disk")
+        service.alive()
         if stop.wait(_HOUSEKEEPING_S):
             return False
     return True
