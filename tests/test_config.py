@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negvol_pacs.config import Config, load
+from negvol_pacs.config import Config, load, reloaded
 from negvol_pacs.errors import ConfigError
 
 DEFAULT = Path(__file__).resolve().parents[1] / "config.toml"
@@ -121,3 +121,36 @@ def test_a_file_that_is_not_toml(write, tmp_path):
 def test_any_printable_ae_title_of_sixteen_characters(title):
     if title.strip():
         assert Config.model_validate({"node": {"ae_title": title}}).node.ae_title == title.strip()
+
+
+def test_reading_again_takes_peers_destinations_and_delivery_and_names_what_waits(write):
+    running = load(write('[node]\nexecutor_id = "gpu1"\n'))
+    path = write("""
+[node]
+port = 104
+[limits]
+max_associations = 3
+[delivery]
+first_retry_s = 1.0
+[[peers]]
+ae_title = "NEW"
+networks = ["192.0.2.0/24"]
+[[destinations]]
+name = "archive"
+ae_title = "PACS"
+host = "192.0.2.1"
+port = 104
+""")
+    config, waiting = reloaded(running, path)
+    assert [peer.ae_title for peer in config.peers] == ["NEW"]
+    assert [item.name for item in config.destinations] == ["archive"]
+    assert config.delivery.first_retry_s == 1.0
+    assert (config.node, config.limits) == (running.node, running.limits)
+    assert waiting == ["node", "limits"]
+
+
+def test_a_worker_named_on_the_command_line_needs_no_restart(write):
+    path = write("[node]")
+    running = load(path)
+    running = running.model_copy(update={"node": running.node.model_copy(update={"executor_id": "gpu1"})})
+    assert reloaded(running, path) == (running, [])

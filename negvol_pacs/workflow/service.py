@@ -25,8 +25,6 @@ class Service:
         self._every_s = patience_s / 4 if mine and patience_s else None
         self._next = 0.0
         self._status = ""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(5)
         self._lock = threading.Lock()
 
     def ready(self, status: str) -> None:
@@ -63,6 +61,8 @@ class Service:
         if not self._address:
             return
         try:
-            self._socket.sendto("\n".join(lines).encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.settimeout(5)
+                end.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             _log.error("service-manager-unreachable", reason=str(error))
