@@ -22,7 +22,6 @@ make_release() {
         "$release/bin/pip" install --quiet -c "$repository/deploy/constraints.txt" "$copy"
         rm -rf "$copy"
         install -D -m 644 "$repository/docs/service.md" "$release/share/doc/negvol-pacs/service.md"
-        "$release/bin/python" -m compileall -q "$release/lib" || true # the services may not write there
         touch "$release/.complete"
     fi
     [ ! -e "$configuration" ] || "$release/bin/negvol" check-config "$configuration" # before anything changes

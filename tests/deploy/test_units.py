@@ -56,5 +56,5 @@ def test_the_unit_speaks_sd_notify_and_reloads(name):
     assert any(line.startswith("WatchdogSec=") for line in lines)
     assert [line for line in lines if line.startswith("ExecReload=")] == [
         f"ExecReload={PROGRAM} check-config",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $$MAINPID'",
     ]
