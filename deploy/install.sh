@@ -26,6 +26,7 @@ make_release() {
     fi
     [ ! -e "$configuration" ] || "$release/bin/negvol" check-config "$configuration" # before anything changes
     previous=$(readlink -f "$prefix/current" || true)
+    [ "$previous" != "$release" ] || return 0
     ln -sfn "$release" "$prefix/current.new"
     mv -T "$prefix/current.new" "$prefix/current"
     find "$prefix/releases" -mindepth 1 -maxdepth 1 ! -path "$release" ! -path "$previous" -exec rm -rf {} +
