@@ -22,7 +22,7 @@ def every_call() -> Iterator[tuple[str, Callable[[], CodedConcept | None]]]:
         codes.quality_of: Quantity,
         codes.flag: QualityFlag,
         codes.landmark: Landmark,
-        codes.unit: {quantity.unit for quantity in Quantity},
+        codes.unit: sorted({quantity.unit for quantity in Quantity}),
     }
     for function, arguments in by_argument.items():
         for argument in arguments:
