@@ -12,11 +12,28 @@ from negvol_pacs.errors import ConfigError
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """PS3.8 section 9.3.2 and PS3.5 section 6.2: 1 to 16 characters, no backslash or control character."""
 
+CertificateName = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){32}$|^[^=]+=.+$")]
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """PEM files: own certificate (with its chain) and key, authorities that vouch for peers, revocations."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    crl: Path | None = None
+
+
+class DestinationTls(Tls):
+    """The same for a destination, whose certificate names its ``host`` unless told not to check."""
+
+    check_host: bool = True
 
 
 class Node(_Section):
@@ -28,13 +45,20 @@ class Node(_Section):
     state: Path = Path("/var/lib/negvol-pacs")
     executor_id: str = "node-1"
     drain_s: float = Field(30, ge=0)
+    tls: Tls | None = None
 
 
 class Peer(_Section):
-    """A calling AE that may send; anything not listed is rejected."""
+    """A calling AE that may send; anything not listed is rejected.
+
+    It may call the AE titles of ``called_ae_titles``, by default the node's. With ``certificates`` it
+    must have shown one of them over TLS: by SHA-256 fingerprint, or by subject as in RFC 4514.
+    """
 
     ae_title: AETitle
     networks: tuple[IPv4Network | IPv6Network, ...]
+    called_ae_titles: tuple[AETitle, ...] = ()
+    certificates: tuple[CertificateName, ...] = ()
 
 
 class Destination(_Section):
@@ -53,6 +77,7 @@ class Destination(_Section):
     move_ae_title: AETitle | None = None
     move_port: Port | None = None
     priors: bool = False
+    tls: DestinationTls | None = None
 
 
 class Ris(_Section):
@@ -63,12 +88,14 @@ class Ris(_Section):
     host: str
     port: Port
     calling_ae_title: AETitle | None = None
+    tls: DestinationTls | None = None
 
 
 class Limits(_Section):
     """Bounds on what a peer may do."""
 
     max_associations: int = Field(10, ge=1)
+    max_associations_per_address: int = Field(8, ge=1)
     max_pdu_bytes: int = Field(1 << 20, ge=4096)
     max_object_bytes: int = Field(4 << 30, ge=1 << 20)
     association_timeout_s: float = Field(30, gt=0)

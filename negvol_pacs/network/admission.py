@@ -1,9 +1,10 @@
-"""Who may open an association: calling AE title and address by allow-list, deny by default."""
+"""Who may open an association: AE titles, address and certificate by allow-list, deny by default."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Limits
+from negvol_pacs.network.tls import Certificate
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,10 @@ class Request:
     """Of the peer's end of the connection."""
     open_associations: int
     """Already accepted, without this one."""
+    from_address: int = 0
+    """How many of them from this address."""
+    certificate: Certificate | None = None
+    """What the peer has shown over TLS."""
     has_space: bool = True
     """Whether objects can be received; False for a request to store when the disk is full."""
 
@@ -49,15 +54,31 @@ def admit(request: Request, config: Config) -> Rejection | None:
     if not peers:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)
-    if not any(address in network for peer in peers for network in peer.networks):
+    peers = [peer for peer in peers if any(address in network for network in peer.networks)]
+    if not peers:
         return Rejection(1, 1, 3, "address not allowed for this calling AE title")
-    if request.called_ae.strip() != config.node.ae_title:
-        return Rejection(1, 1, 7, "called AE title is not this node's")
-    if request.open_associations >= config.limits.max_associations:
-        return Rejection(2, 3, 2, "too many associations")
+    peers = [peer for peer in peers if _shows(request.certificate, peer.certificates)]
+    if not peers:
+        return Rejection(1, 1, 3, "certificate not allowed for this calling AE title")
+    called_ae = request.called_ae.strip()
+    if not any(called_ae in (peer.called_ae_titles or (config.node.ae_title,)) for peer in peers):
+        return Rejection(1, 1, 7, "called AE title is not this node's, or not for this peer")
     if not request.has_space:
         return Rejection(2, 3, 1, "no space for received objects")
+    return crowded(request, config.limits)
+
+
+def crowded(request: Request, limits: Limits) -> Rejection | None:
+    """Decide on an association request by the number of those that are open."""
+    if request.open_associations >= limits.max_associations:
+        return Rejection(2, 3, 2, "too many associations")
+    if request.from_address >= limits.max_associations_per_address:
+        return Rejection(2, 3, 2, "too many associations from this address")
     return None
+
+
+def _shows(certificate: Certificate | None, listed: tuple[str, ...]) -> bool:
+    return not listed or (certificate is not None and certificate.is_one_of(listed))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

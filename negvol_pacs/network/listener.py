@@ -35,7 +35,7 @@ from pynetdicom.sop_class import (
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
-from negvol_pacs.network.admission import Rejection, Request, admit
+from negvol_pacs.network.door import Door
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
@@ -123,6 +123,8 @@ class Listener:
     ------
     OSError
         From `start`, if the address cannot be bound.
+    ConfigError
+        If a certificate cannot be used.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Listener:
         self._config, self._inbox = config, inbox
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
+        self._door = Door(config, inbox, frozenset(IMAGE_CLASSES))
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -154,7 +157,7 @@ class Listener:
     def start(self) -> None:
         """Bind, clear away what a former life left, and serve in the background."""
         handlers = [
-            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_REQUESTED, self._door.requested),
             (evt.EVT_ACCEPTED, self._negotiated),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
@@ -163,7 +166,11 @@ class Listener:
         node = self._config.node
         address = (node.host, node.port)
         entity, limits = _entity(self._config), self._config.limits
-        server = GuardedServer(entity, address, handlers, limits, self._prepare, on_turn=self._on_turn)
+        door = self._door
+        server = GuardedServer(
+            entity, address, handlers, limits, self._prepare,
+            on_turn=self._on_turn, secured=door.secured,
+        )  # fmt: skip
         try:
             self._inbox.recover(node.executor_id)
         except BaseException:
@@ -175,8 +182,9 @@ class Listener:
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
 
     def reload(self, config: Config) -> None:
-        """Take over the peers of a new configuration for associations to come; open ones go on."""
+        """Take over peers and certificates for associations to come; open ones go on."""
         self._config = config
+        self._door.reload(config)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept no more, let open associations finish for ``grace_s``, then abort them."""
@@ -194,9 +202,11 @@ class Listener:
 
     def _prepare(self, assoc: Association) -> Callable[[], None]:
         assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
-        return lambda: self._ended(assoc.dimse)
+        return lambda: self._ended(assoc)
 
-    def _ended(self, reception: Reception) -> None:
+    def _ended(self, assoc: Association) -> None:
+        self._door.left(assoc)
+        reception = assoc.dimse
         reception.abandon()
         if not reception.studies:
             return
@@ -204,46 +214,6 @@ class Listener:
         _log.info("association-ended", association=reception.association_id, studies=len(reception.studies))
         if self._on_association_end is not None:
             self._on_association_end(AssociationEnd(reception.association_id, frozenset(reception.studies)))
-
-    def _requested(self, event: evt.Event) -> None:
-        """Let in who is allowed in; when in doubt, nobody."""
-        assoc = event.assoc
-        try:
-            rejection = admit(self._request(assoc), self._config)
-        except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
-            _log.exception("admission-failed")
-            rejection = Rejection(2, 2, 1, "internal error")
-        primitive = assoc.requestor.primitive
-        log = _log.bind(
-            association=assoc.dimse.association_id,
-            calling_ae=primitive.calling_ae_title,
-            called_ae=primitive.called_ae_title,
-            address=assoc.requestor.address,
-        )
-        if rejection is None:
-            log.info("association-accepted")
-            return
-        log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
-        assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        assoc.kill()
-
-    def _request(self, assoc: Association) -> Request:
-        primitive = assoc.requestor.primitive
-        wanted = {context.abstract_syntax for context in primitive.presentation_context_definition_list}
-        return Request(
-            calling_ae=primitive.calling_ae_title,
-            called_ae=primitive.called_ae_title,
-            address=assoc.requestor.address,
-            open_associations=sum(other.is_established for other in assoc._server.active_associations),
-            has_space=wanted.isdisjoint(IMAGE_CLASSES) or self._has_space(),
-        )
-
-    def _has_space(self) -> bool:
-        try:
-            self._inbox.require_space()
-        except DiskFull:
-            return False
-        return True
 
     def _negotiated(self, event: evt.Event) -> None:
         """Say what a peer wants to send and may not."""

@@ -18,9 +18,10 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from negvol_pacs.config import Config, Destination, Limits
-from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, PeerUnreachable
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
+from negvol_pacs.network.tls import client_context
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -187,17 +188,19 @@ def associated(
     if on_store is not None:
         handlers.append((evt.EVT_C_STORE, on_store))
     try:
+        context = client_context(destination)
         assoc = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=[build_role(uid, scp_role=True) for uid in taken],
             evt_handlers=handlers,
+            tls_args=None if context is None else (context, destination.host),
         )
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
     if not assoc.is_established:
-        raise _not_associated(assoc, destination)
+        raise _not_associated(assoc, destination, context.failure if context is not None else "")
     try:
         yield assoc
     except BaseException:
@@ -210,12 +213,13 @@ def _hold_reactor(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = Checkpoint()
 
 
-def _not_associated(assoc: Association, destination: Destination) -> Exception:
+def _not_associated(assoc: Association, destination: Destination, failure: str) -> Exception:
     if assoc.rejected_contexts:
         names = ", ".join(sorted({context.abstract_syntax.name for context in assoc.rejected_contexts}))
         return DeliveryRefused(f"{destination.name} does not accept {names}")
     if not assoc.is_rejected:
-        return PeerUnreachable(f"{destination.name} cannot be reached")
+        reason = failure or assoc.dul.socket.failure
+        return PeerUnreachable(f"{destination.name} cannot be reached{': ' if reason else ''}{reason}")
     answer = assoc.acceptor.primitive
     sentence = f"{destination.name} rejects the association: {answer.reason_str}"
     return PeerUnreachable(sentence) if answer.result == _TRANSIENT else DeliveryRefused(sentence)
