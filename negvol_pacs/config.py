@@ -141,6 +141,25 @@ class Delivery(_Section):
     give_up_after_s: float = Field(86400, gt=0)
 
 
+class Syslog(_Section):
+    """A syslog server for the audit trail: over TLS (RFC 5425) with ``tls``, else by UDP (RFC 5426)."""
+
+    host: str
+    port: Port
+    tls: DestinationTls | None = None
+    timeout_s: float = Field(10, gt=0)
+    queue: int = Field(1000, ge=1)
+
+
+class Audit(_Section):
+    """The audit trail (PS3.15 A.5), with study UIDs and patient IDs; ``file`` is by default in the state folder."""
+
+    enabled: bool = True
+    file: Path | None = None
+    site: str = ""
+    syslog: Syslog | None = None
+
+
 class Log(_Section):
     """Structured log on standard error; UIDs and codes, no names."""
 
@@ -161,6 +180,7 @@ class Config(_Section):
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
     log: Log = Log()
+    audit: Audit = Audit()
 
     @field_validator("ris")
     @classmethod

@@ -7,6 +7,8 @@ import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
 
+from negvol_pacs.audit import trail
+from negvol_pacs.audit.messages import Party
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
 from negvol_pacs.network.admission import Rejection, Request, admit, crowded
@@ -63,12 +65,20 @@ class Door:
             called_ae=primitive.called_ae_title,
             address=assoc.requestor.address,
         )
+        peer = Party(primitive.calling_ae_title.strip(), assoc.requestor.address)
         if rejection is None:
+            assoc.dimse.transfers = trail.Transfers(peer, received=True)
             log.info("association-accepted")
+            trail.admitted(peer)
             return
+        trail.refused(peer, f"{rejection.reason}: {peer.ae_title}")
         log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
         assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         assoc.kill()
+
+    def turn_away(self, address: str, reason: str) -> None:
+        """Tell of a connection that was refused before it said who it is."""
+        trail.refused(Party("", address), reason)
 
     def left(self, assoc: Association) -> None:
         """Give the place of an association free."""

@@ -40,7 +40,7 @@ from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
-from negvol_pacs.storage.records import Outcome
+from negvol_pacs.storage.records import Instance, Outcome
 
 IMAGE_CLASSES = (
     CTImageStorage,
@@ -169,7 +169,7 @@ class Listener:
         door = self._door
         server = GuardedServer(
             entity, address, handlers, limits, self._prepare,
-            on_turn=self._on_turn, secured=door.secured,
+            on_turn=self._on_turn, secured=door.secured, on_refused=door.turn_away,
         )  # fmt: skip
         try:
             self._inbox.recover(node.executor_id)
@@ -208,6 +208,8 @@ class Listener:
         self._door.left(assoc)
         reception = assoc.dimse
         reception.abandon()
+        if reception.transfers is not None:
+            reception.transfers.end("" if assoc.is_released else "the association was not released")
         if not reception.studies:
             return
         self._inbox.ledger.association_ended(reception.association_id)
@@ -258,6 +260,7 @@ class Listener:
             return 0x0000
         outcome, instance = self._inbox.commit(incoming)
         reception.studies.add(instance.study_uid)
+        self._account(instance, reception)
         log.debug("instance-stored", outcome=outcome.value, study_uid=instance.study_uid, bytes=instance.size)
         arrival = Arrival(
             instance.study_uid,
@@ -276,6 +279,18 @@ class Listener:
             log.warning("instance-conflict", reason="another data set was stored under this SOP Instance UID before")
             return _answer(_COERCED, "already stored with other content, which is kept")
         return 0x0000
+
+    def _account(self, instance: Instance, reception: Reception) -> None:
+        """Tell the audit trail; the first instance of a study tells whose it is."""
+        transfers = reception.transfers
+        if transfers is None:
+            return
+        try:
+            if not transfers.knows(instance.study_uid):
+                transfers.begin_with(self._inbox.path(instance))
+            transfers.add(instance.study_uid, instance.sop_class_uid)
+        except Exception:  # noqa: BLE001  # the instance is stored, whatever becomes of its record
+            _log.exception("audit-failed")
 
 
 def _entity(config: Config) -> AE:

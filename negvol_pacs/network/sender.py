@@ -17,6 +17,8 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
+from negvol_pacs.audit.messages import Party
+from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config, Destination, Limits
 from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, PeerUnreachable
 from negvol_pacs.network.checkpoint import Checkpoint
@@ -82,9 +84,15 @@ def send(
     wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
     contexts = [(uid, syntax) for uid, own in sorted(wanted) for syntax in _syntaxes(own)]
     sent = []
-    with associated(destination, config or Config(), contexts) as assoc:
+    peer = Party(destination.ae_title, destination.host)
+    with (
+        associated(destination, config or Config(), contexts) as assoc,
+        Transfers(peer, received=False) as transfers,
+    ):
         for path, header in zip(files, headers, strict=True):
+            study = transfers.begin_with(path)
             sent.append(_store(assoc, path, header, destination))
+            transfers.add(study, header.MediaStorageSOPClassUID)
             if on_sent is not None:
                 on_sent(sent[-1])
     return sent

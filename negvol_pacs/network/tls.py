@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from negvol_pacs.config import Config, Destination, Tls
+from negvol_pacs.config import Config, Destination, DestinationTls, Tls
 from negvol_pacs.errors import ConfigError
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
@@ -118,11 +118,20 @@ def client_context(destination: Destination) -> ClientContext | None:
     ConfigError
         As for `server_context`.
     """
-    if destination.tls is None:
-        return None
+    return None if destination.tls is None else peer_context(destination.tls)
+
+
+def peer_context(tls: DestinationTls) -> ClientContext:
+    """Return the context for a server that must show who it is.
+
+    Raises
+    ------
+    ConfigError
+        As for `server_context`.
+    """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = destination.tls.check_host
-    return _configured(context, destination.tls)
+    context.check_hostname = tls.check_host
+    return _configured(context, tls)
 
 
 def check(config: Config) -> None:
@@ -135,8 +144,9 @@ def check(config: Config) -> None:
     """
     if config.node.tls is not None:
         server_context(config.node.tls)
-    for destination in config.destinations:
-        client_context(destination)
+    servers = (*config.destinations, *config.ris, config.audit.syslog)
+    for tls in [server.tls for server in servers if server is not None and server.tls is not None]:
+        peer_context(tls)
 
 
 def _configured(context: _Context, tls: Tls) -> _Context:
