@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-SUCCESS, MINOR_FAILURE, SERIOUS_FAILURE = "0", "4", "8"
+SUCCESS, MINOR_FAILURE = "0", "4"
 
 START, STOP = ("110120", "Application Start"), ("110121", "Application Stop")
 NODE_AUTHENTICATION = ("110126", "Node Authentication")

@@ -5,6 +5,7 @@ and goes on. What does not fit is counted.
 """
 
 import contextlib
+import errno
 import os
 import queue
 import select
@@ -57,11 +58,6 @@ class SyslogClient:
         self._thread = threading.Thread(target=self._run, name="syslog", daemon=True)
         self._thread.start()
 
-    @property
-    def lost(self) -> int:
-        """Messages that did not fit into the queue and are not yet told of."""
-        return self._lost
-
     def put(self, message: bytes) -> None:
         """Take a message; never waits."""
         try:
@@ -92,6 +88,11 @@ class SyslogClient:
                 self._send(waiting)
             except (OSError, ConfigError) as error:
                 self._drop()
+                if getattr(error, "errno", None) == errno.EMSGSIZE:  # no datagram is that long, and none will be
+                    waiting = None
+                    with self._lock:
+                        self._lost += 1
+                    continue
                 reason = explain(error) if isinstance(error, OSError) else str(error)
                 _log.warning("syslog-unreachable", host=self._server.host, reason=reason, retry_in_s=delay_s)
                 if self._stop.wait(delay_s):

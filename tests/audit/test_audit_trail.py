@@ -94,6 +94,18 @@ def test_udp_datagrams_are_syslog_messages(tmp_path):
     assert message == (tmp_path / "audit.log").read_bytes().splitlines()[0]
 
 
+def test_what_no_datagram_can_hold_is_counted_and_holds_nothing_up(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        syslog = Syslog(host="127.0.0.1", port=server.getsockname()[1])
+        with trail.recording(make_config(tmp_path, syslog=syslog)):
+            trail.queried(Party("CT1", "192.0.2.1"), "1.2.840.10008.5.1.4.31", "1.2.840.10008.1.2", bytes(100_000))
+        messages = [server.recv(65535) for _ in range(2)]
+    assert b"110120" in messages[0] and b"110121" in messages[1]
+    assert b">1 audit messages did not reach" in (tmp_path / "audit.log").read_bytes()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_a_server_that_is_not_there_costs_only_its_copies(tmp_path, host):
     with socket.socket() as closed:  # bound, and not listening: connections are refused
