@@ -1,9 +1,6 @@
 """Errors of the measurements on analytic joints, by spacing."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,40 +8,26 @@ from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Quantity
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.training.analytic_joints import AnalyticJoint, ellipsoid_in_fossa, parametric_fossa, sphere_in_cup
+from negvol_pacs.validation.check import Check, against
+from negvol_pacs.validation.heads import EXTENT_MM, turned_condyle
+from negvol_pacs.validation.outlines import joint_spaces
 from negvol_pacs.validation.quadrature import space
 
+SECTION = "Accuracy"
 SPACINGS_MM = (0.8, 0.6, 0.5, 0.4, 0.3)
 QUICK_MM = (0.6,)
-RELATIVE = {Quantity.NV_VOLUME: 0.015, Quantity.NV_AREA: 0.015}
-ABSOLUTE_MM = {Quantity.FW: 0.3, Quantity.FD: 0.3, Quantity.AJS: 0.2, Quantity.SJS: 0.2, Quantity.PJS: 0.2}
+LIMITS = {
+    Quantity.NV_VOLUME: (1.5, "%"),
+    Quantity.NV_AREA: (1.5, "%"),
+    Quantity.FW: (0.3, "mm"),
+    Quantity.FD: (0.3, "mm"),
+    **dict.fromkeys((Quantity.AJS, Quantity.SJS, Quantity.PJS, Quantity.MJS, Quantity.CJS, Quantity.LJS), (0.2, "mm")),
+    Quantity.HCA: (1.0, "deg"),
+    Quantity.SRA: (1.0, "deg"),
+}
+HCA_DEG, LEAN_DEG = 15.0, 8.0
 
-
-@dataclass(frozen=True)
-class Check:
-    """One number against its reference.
-
-    Attributes
-    ----------
-    joint, quantity, spacing_mm
-        What was measured, on which grid.
-    value, reference
-        In the quantity's unit; no value where it is flagged.
-    error, limit
-        In mm, or relative to the reference for volume and area.
-    """
-
-    joint: str
-    quantity: str
-    spacing_mm: float
-    value: float | None
-    reference: float
-    error: float | None
-    limit: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether there is a number and it is within the limit."""
-        return self.error is not None and abs(self.error) <= self.limit
+References = Mapping[Quantity, float]
 
 
 def joints() -> dict[str, AnalyticJoint]:
@@ -56,70 +39,54 @@ def joints() -> dict[str, AnalyticJoint]:
     }
 
 
+def references(joint: AnalyticJoint) -> dict[Quantity, float]:
+    """Return what a joint with an upright condyle measures: closed forms, outlines and quadrature."""
+    volume, area = space(joint)
+    return {
+        Quantity.NV_VOLUME: volume,
+        Quantity.NV_AREA: area,
+        Quantity.FW: joint.width,
+        Quantity.FD: joint.depth,
+        Quantity.SJS: joint.superior,
+        Quantity.SRA: 90.0,
+        **joint_spaces(joint),
+    }
+
+
 def run(spacings: Sequence[float] = SPACINGS_MM, progress: Callable[[str], None] = lambda what: None) -> list[Check]:
     """Measure each joint at each spacing (mm) and compare with its references."""
+    cases: list[tuple[str, AnalyticJoint, References]] = [
+        (name, joint, references(joint)) for name, joint in joints().items()
+    ]
+    wide = parametric_fossa(gap_mm=3.5)
+    turned = {Quantity.HCA: HCA_DEG, Quantity.FW: wide.width, Quantity.FD: wide.depth}
+    cases.append(("turned condyle", turned_condyle(wide, hca=HCA_DEG), turned))
+    cases.append(("leaning neck", turned_condyle(wide, lean=LEAN_DEG), {Quantity.SRA: 90 - LEAN_DEG}))
     checks = []
-    for name, joint in joints().items():
-        volume, area = space(joint)
-        truth = {
-            Quantity.NV_VOLUME: volume,
-            Quantity.NV_AREA: area,
-            Quantity.FW: joint.width,
-            Quantity.FD: joint.depth,
-            Quantity.SJS: joint.superior,
-            Quantity.AJS: joint.anterior,
-            Quantity.PJS: joint.posterior,
-        }
+    for name, joint, truth in cases:
         for spacing in spacings:
             progress(f"{name}, {spacing} mm")
-            found = measure({Side.RIGHT: joint.masks(Side.RIGHT, spacing, extent_mm=44)}).joints[Side.RIGHT]
-            for quantity, reference in truth.items():
-                if reference is not None:
-                    checks.append(_check(name, quantity, spacing, found.measurements[quantity].value, reference))
+            checks += compare(name, joint, truth, spacing)
     return checks
 
 
-def _check(joint: str, quantity: Quantity, spacing: float, value: float | None, reference: float) -> Check:
-    relative = quantity in RELATIVE
-    limit = RELATIVE[quantity] if relative else ABSOLUTE_MM[quantity]
-    error = None if value is None else float((value - reference) / (reference if relative else 1))
-    return Check(joint, quantity.label, spacing, value, float(reference), error, limit)
-
-
-def write(checks: Sequence[Check], folder: Path) -> Path:
-    """Write ``validation.json`` and ``validation.md``; return the latter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [{**asdict(check), "passed": check.passed} for check in checks]
-    (folder / "validation.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    missed = int(np.sum([not check.passed for check in checks]))
-    lines = [
-        "# Validation on analytic joints",
-        "",
-        "Made by `negvol validate`. References: closed forms, and quadrature of the implicit functions without meshes.",
-        f"{len(checks) - missed} of {len(checks)} checks hold; the limits are those for 0.4 mm.",
-        "",
-        "| joint | measure | spacing mm | value | reference | error | limit | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for check in checks:
-        percent = check.quantity.startswith("NV")
-        error, limit = (
-            "missing" if e is None else f"{100 * e:.1f} %" if percent else f"{e:.2f} mm"
-            for e in (check.error, check.limit)
+def compare(name: str, joint: AnalyticJoint, truth: References, spacing_mm: float) -> list[Check]:
+    """Measure one joint on one grid and compare with its references."""
+    found = measure({Side.RIGHT: joint.masks(Side.RIGHT, spacing_mm, extent_mm=EXTENT_MM)}).joints[Side.RIGHT]
+    return [
+        against(
+            (SECTION, name, quantity.label, f"{spacing_mm} mm"),
+            found.measurements[quantity].value,
+            reference,
+            *LIMITS[quantity],
         )
-        value = "missing" if check.value is None else f"{check.value:.2f}"
-        mark = "holds" if check.passed else "**missed**"
-        cells = [
-            check.joint,
-            check.quantity,
-            str(check.spacing_mm),
-            value,
-            f"{check.reference:.2f}",
-            error,
-            limit,
-            mark,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    path = folder / "validation.md"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+        for quantity, reference in truth.items()
+    ]
+
+
+def converges(checks: Sequence[Check], subject: str, quantity: Quantity) -> bool:
+    """Whether the error shrinks with the spacing: fine grids err less than coarse ones on average."""
+    own = [c for c in checks if c.section == SECTION and (c.subject, c.quantity) == (subject, quantity.label)]
+    errors = [abs(c.error) for c in sorted(own, key=lambda c: c.setting) if c.error is not None]
+    half = len(errors) // 2
+    return half > 0 and float(np.mean(errors[:half])) <= float(np.mean(errors[-half:]))

@@ -1,13 +1,15 @@
-"""The references are right, and the report says what was missed."""
+"""Quadrature gives closed forms, and the measurements give the references."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
-from negvol_pacs.training.analytic_joints import sphere_in_cup
+from negvol_pacs.joint.findings import Quantity
+from negvol_pacs.training.analytic_joints import parametric_fossa, sphere_in_cup
 from negvol_pacs.validation import accuracy
+from negvol_pacs.validation.heads import turned_condyle
+from negvol_pacs.validation.outlines import joint_spaces
 from negvol_pacs.validation.quadrature import space
 
 
@@ -25,16 +27,22 @@ def test_quadrature_of_a_hollow_hemisphere():
     assert area == pytest.approx(2 * np.pi * (81 + 42.25) + np.pi * (81 - 42.25), rel=1e-3)
 
 
-def test_errors_and_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(accuracy, "joints", lambda: {"sphere in cup": sphere_in_cup()})
-    checks = accuracy.run((0.6,))
-    failed = {check.quantity for check in checks if not check.passed}
-    assert failed <= {"NV area", "NV volume"}
-    wrong = dataclasses.replace(checks[0], error=1.0)
-    missing = dataclasses.replace(checks[0], error=None, value=None)
+def test_outlines_of_concentric_spheres_are_their_gap_apart():
+    spaces = joint_spaces(sphere_in_cup())
+    assert len(spaces) == 5
+    assert list(spaces.values()) == pytest.approx([2.5] * 5, abs=0.01)
+
+
+def test_sphere_in_cup():
+    joint = sphere_in_cup()
+    checks = accuracy.compare("sphere", joint, accuracy.references(joint), 0.6)
+    assert len(checks) == 11
+    assert [check for check in checks if not check.passed] == []
+
+
+def test_angles_of_a_turned_condyle():
+    joint = turned_condyle(parametric_fossa(gap_mm=3.5), hca=12.0, lean=0.0)
+    (check,) = accuracy.compare("turned", joint, {Quantity.HCA: 12.0}, 0.6)
+    assert check.passed
+    (wrong,) = accuracy.compare("turned", joint, {Quantity.HCA: -12.0}, 0.6)
     assert not wrong.passed
-    assert not missing.passed
-    text = accuracy.write([*checks, wrong, missing], tmp_path).read_text()
-    assert "**missed**" in text
-    assert "missing" in text
-    assert len(json.loads((tmp_path / "validation.json").read_text())) == len(checks) + 2
