@@ -10,15 +10,15 @@ from negvol_pacs.commands.console import out
 
 def validate(
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="One coarse spacing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One coarse spacing; no series of changes or poses.")] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", exists=True, dir_okay=False, help="NIfTI label map of a head, re-posed as well."),
+    ] = None,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
-    """Measure analytic joints and write a report of the errors (Markdown and JSON)."""
-    from negvol_pacs.validation import accuracy, agreement, report
+    """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
+    from negvol_pacs.validation import run
 
-    checks = accuracy.run(accuracy.QUICK_MM if quick else accuracy.SPACINGS_MM, out.print)
-    for name, joint in accuracy.joints().items():
-        out.print(f"{name}: mirrored, voxels")
-        checks += agreement.mirrored(name, joint) + agreement.voxels(name, joint)
-    path = report.write(checks, output)
+    checks, path = run.everything(output, quick=quick, labels=labels, progress=out.print)
     out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Quantity
 from negvol_pacs.joint.measure import measure
@@ -82,11 +80,3 @@ def compare(name: str, joint: AnalyticJoint, truth: References, spacing_mm: floa
         )
         for quantity, reference in truth.items()
     ]
-
-
-def converges(checks: Sequence[Check], subject: str, quantity: Quantity) -> bool:
-    """Whether the error shrinks with the spacing: fine grids err less than coarse ones on average."""
-    own = [c for c in checks if c.section == SECTION and (c.subject, c.quantity) == (subject, quantity.label)]
-    errors = [abs(c.error) for c in sorted(own, key=lambda c: c.setting) if c.error is not None]
-    half = len(errors) // 2
-    return half > 0 and float(np.mean(errors[:half])) <= float(np.mean(errors[-half:]))

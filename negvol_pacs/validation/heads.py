@@ -61,13 +61,15 @@ def head(
         side: joint.masks(side, spacing_mm, turn, turn @ CENTRES[side] + shift, extent_mm=EXTENT_MM)
         for side, joint in joints.items()
     }
-    if not thick:
-        return masks
-    return {side: replace(mask, mc=_thick(mask.mc), tb=_thick(mask.tb)) for side, mask in masks.items()}
+    return {side: thick_slices(mask) for side, mask in masks.items()} if thick else masks
+
+
+def thick_slices(masks: JointMasks) -> JointMasks:
+    """Average pairs of slices and interpolate back: what a scan with slices of two voxels leaves."""
+    return replace(masks, mc=_thick(masks.mc), tb=_thick(masks.tb))
 
 
 def _thick(volume: hd.Volume) -> hd.Volume:
-    """Average pairs of slices and interpolate linearly back to the grid."""
     pairs = (volume.array[0::2] + volume.array[1::2]) / 2
     padded = np.concatenate([pairs[:1], pairs, pairs[-1:]])
     array = np.empty_like(volume.array)
