@@ -12,6 +12,7 @@ def everything(
     *,
     quick: bool = False,
     labels: Path | None = None,
+    count: int = reposing.POSES,
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Check], Path]:
     """Run the checks and write the report.
@@ -24,6 +25,8 @@ def everything(
         Only accuracy on one coarse grid, mirrored joints and growth in voxels.
     labels
         NIfTI label map of a head, re-posed beside the analytic one.
+    count
+        Poses of each head.
     progress
         Told what is being done.
 
@@ -40,17 +43,19 @@ def everything(
     if not quick:
         plots.convergence(checks, folder / "convergence.png")
         more += ["", "![Errors against the spacing](convergence.png)"]
+        report.write(checks, folder, more)  # the rest takes minutes
         found, tables = asymmetry.run(progress=progress)
         checks += found
         more += asymmetry.markdown(tables)
         checks += solidity.run(progress=progress)
+        report.write(checks, folder, more)
         heads: dict[str, Callable[[reposing.Pose], reposing.Masks]] = {"analytic head": reposing.analytic_head}
         if labels:
             heads["label map"] = reposing.LabelledHead(labels)
         for number, (name, masks) in enumerate(heads.items(), 1):
-            found, values = reposing.run(name, masks, progress=progress)
+            found, values = reposing.run(name, masks, count, progress)
             checks += found
             picture = f"reposing-{number}.png"
-            plots.scatter(values, reposing.grids(), f"{name}: {reposing.POSES} poses", folder / picture)
+            plots.scatter(values, reposing.grids(count), f"{name}: {count} poses", folder / picture)
             more += ["", f"![{name}, re-posed]({picture})"]
     return checks, report.write(checks, folder, more)
