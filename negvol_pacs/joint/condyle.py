@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from negvol_pacs.errors import SurfaceError
+from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.joint.frame import Frame
 from negvol_pacs.joint.mesh import Mesh
 
@@ -59,13 +59,13 @@ def find_condyle(mc: Mesh, frame: Frame, outward: NDArray[np.float64]) -> Condyl
 
     Raises
     ------
-    SurfaceError
+    SegmentationEmpty
         If there is no head to speak of.
     """
     height = mc.vertices @ frame.superior
     head = mc.vertices[height > height.max() - HEAD_DEPTH_MM]
     if len(head) < 20:
-        raise SurfaceError("the condylar head is too small to measure")
+        raise SegmentationEmpty("The condylar head is too small to measure.")
     axes = np.stack([outward, frame.anterior])
     flat = (head - head.mean(axis=0)) @ axes.T
     spread, vectors = np.linalg.eigh(np.cov(flat.T))
