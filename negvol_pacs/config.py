@@ -40,6 +40,10 @@ class Peer(_Section):
 class Destination(_Section):
     """Where results go, by C-STORE, and where earlier reports are read from.
 
+    ``confirm`` says how the node learns that they are kept: by storage commitment, by a query
+    (QIDO-RS where there is ``dicomweb``, else C-FIND), by the first of the two that the peer
+    offers ("auto"), or not at all: then the C-STORE's answer must do.
+
     They are read by QIDO-RS and WADO-RS from ``dicomweb``; without that by C-GET where the peer
     offers it, else by C-MOVE to ``move_ae_title`` on ``move_port`` of this machine.
     """
@@ -53,6 +57,7 @@ class Destination(_Section):
     move_ae_title: AETitle | None = None
     move_port: Port | None = None
     priors: bool = False
+    confirm: Literal["auto", "commitment", "query", "none"] = "auto"
 
 
 class Ris(_Section):
@@ -112,6 +117,7 @@ class Delivery(_Section):
     first_retry_s: float = Field(5, gt=0)
     longest_retry_s: float = Field(600, gt=0)
     give_up_after_s: float = Field(86400, gt=0)
+    confirm_within_s: float = Field(600, gt=0)
 
 
 class Log(_Section):

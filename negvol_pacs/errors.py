@@ -298,6 +298,18 @@ class DeliveryRefused(NetworkError):
     code = "delivery-refused"
 
 
+class NotOffered(DeliveryRefused):
+    """The peer does not speak the service that was asked for."""
+
+    code = "not-offered"
+
+
+class NotConfirmed(DeliveryFailed):
+    """The destination took an object and does not have it, or will not answer for it."""
+
+    code = "not-confirmed"
+
+
 class QueryFailed(NetworkError):
     """A peer does not find or give what was asked for."""
 

@@ -1,5 +1,6 @@
 """Who may open an association: calling AE title and address by allow-list, deny by default."""
 
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -16,6 +17,8 @@ class Request:
     """Of the peer's end of the connection."""
     open_associations: int
     """Already accepted, without this one."""
+    reports_only: bool = False
+    """Whether nothing but storage commitment is proposed."""
     has_space: bool = True
     """Whether objects can be received; False for a request to store when the disk is full."""
 
@@ -38,26 +41,39 @@ def admit(request: Request, config: Config) -> Rejection | None:
     request
         What the peer asks.
     config
-        With ``peers``, the allow-list; an empty one lets nobody in.
+        With ``peers``, the allow-list; an empty one lets nobody in but the destinations, which
+        may report about storage commitment, from their own address and nothing else.
 
     Returns
     -------
     Rejection or None
         None where the association may be accepted.
     """
-    peers = [peer for peer in config.peers if peer.ae_title == request.calling_ae.strip()]
-    if not peers:
+    calling_ae = request.calling_ae.strip()
+    peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
+    reporters = [d for d in config.destinations if request.reports_only and d.ae_title == calling_ae]
+    if not peers and not reporters:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)
-    if not any(address in network for peer in peers for network in peer.networks):
+    listed = any(address in network for peer in peers for network in peer.networks)
+    if not listed and not any(address in _addresses(reporter.host) for reporter in reporters):
         return Rejection(1, 1, 3, "address not allowed for this calling AE title")
-    if request.called_ae.strip() != config.node.ae_title:
+    called_ae = {config.node.ae_title, *(d.calling_ae_title for d in reporters)}
+    if request.called_ae.strip() not in called_ae:
         return Rejection(1, 1, 7, "called AE title is not this node's")
     if request.open_associations >= config.limits.max_associations:
         return Rejection(2, 3, 2, "too many associations")
     if not request.has_space:
         return Rejection(2, 3, 1, "no space for received objects")
     return None
+
+
+def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+    """Return the addresses of a configured host; none where it cannot be resolved."""
+    try:
+        return {_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

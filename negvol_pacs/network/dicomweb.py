@@ -12,6 +12,21 @@ from negvol_pacs.errors import PeerUnreachable, QueryFailed
 from negvol_pacs.network.retriever import Wanted, file_name
 
 
+def has(destination: Destination, study_uid: str, series_uid: str, sop_uid: str) -> bool:
+    """Tell whether an instance is found (QIDO-RS): see :func:`negvol_pacs.network.presence.has`."""
+    if destination.dicomweb is None:
+        raise QueryFailed(f"{destination.name} has no address of DICOMweb")
+    client = DICOMwebClient(destination.dicomweb)
+    client.set_http_retry_params(retry=False)
+    try:
+        found = client.search_for_instances(study_uid, series_uid, search_filters={"SOPInstanceUID": sop_uid})
+        return any(Dataset.from_json(item).get("SOPInstanceUID") == sop_uid for item in found)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
+    except (requests.RequestException, ValueError, AttributeError, KeyError) as error:
+        raise QueryFailed(f"{destination.name} does not answer as DICOMweb: {error}") from error
+
+
 def fetch(destination: Destination, wanted: Wanted, folder: Path) -> list[Path]:
     """Copy reports into a folder: see :func:`negvol_pacs.network.retriever.fetch_reports`."""
     if destination.dicomweb is None:

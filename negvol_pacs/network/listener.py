@@ -29,6 +29,7 @@ from pynetdicom.sop_class import (
     LegacyConvertedEnhancedCTImageStorage,
     ModalityWorklistInformationFind,
     SegmentationStorage,
+    StorageCommitmentPushModel,
     Verification,
     XRay3DCraniofacialImageStorage,
 )
@@ -36,6 +37,7 @@ from pynetdicom.sop_class import (
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
 from negvol_pacs.network.admission import Rejection, Request, admit
+from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
@@ -159,6 +161,7 @@ class Listener:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_FIND, Worklist(self._config, self._inbox.ledger).find),
+            (evt.EVT_N_EVENT_REPORT, self._report),
         ]
         node = self._config.node
         address = (node.host, node.port)
@@ -235,6 +238,7 @@ class Listener:
             called_ae=primitive.called_ae_title,
             address=assoc.requestor.address,
             open_associations=sum(other.is_established for other in assoc._server.active_associations),
+            reports_only=wanted <= {StorageCommitmentPushModel, Verification},
             has_space=wanted.isdisjoint(IMAGE_CLASSES) or self._has_space(),
         )
 
@@ -256,6 +260,11 @@ class Listener:
                 association=event.assoc.dimse.association_id,
                 calling_ae=event.assoc.requestor.primitive.calling_ae_title,
             )
+
+    def _report(self, event: evt.Event) -> tuple[int, None]:
+        """Take a destination's answer to a request for storage commitment."""
+        peer = event.assoc.requestor.primitive.calling_ae_title.strip()
+        return ReportTaker(self._inbox.ledger.commitments, self._config.destinations).take(event, peer), None
 
     def _echo(self, _event: evt.Event) -> int:
         return 0x0000
@@ -317,6 +326,8 @@ def _entity(config: Config) -> AE:
     ae.dimse_timeout = ae.network_timeout = config.limits.network_timeout_s
     ae.maximum_associations = 1 << 30  # pynetdicom counts silent connections too: admission counts instead
     ae.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    # As SCU, too: a destination reports by an association of its own (PS3.4 section J.3.3).
+    ae.add_supported_context(StorageCommitmentPushModel, list(SYNTAXES), scu_role=True, scp_role=True)
     for sop_class in IMAGE_CLASSES:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     for sop_class in RESULT_CLASSES:

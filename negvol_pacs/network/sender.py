@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from negvol_pacs.config import Config, Destination, Limits
-from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, NotOffered, PeerUnreachable
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -153,6 +153,8 @@ def associated(
     contexts: Iterable[tuple[str, str]],
     taken: Iterable[str] = (),
     on_store: Callable[[evt.Event], int] | None = None,
+    *,
+    on_report: Callable[[evt.Event], tuple[int, None]] | None = None,
 ) -> Iterator[Association]:
     """Open an association with a destination, released at the end of the block.
 
@@ -168,6 +170,8 @@ def associated(
         SOP classes that we store for the peer, as C-GET needs it (PS3.7 section D.3.3.4).
     on_store
         Handler of their C-STORE requests.
+    on_report
+        Handler of the peer's N-EVENT-REPORT requests.
 
     Raises
     ------
@@ -186,6 +190,8 @@ def associated(
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _hold_reactor)]
     if on_store is not None:
         handlers.append((evt.EVT_C_STORE, on_store))
+    if on_report is not None:
+        handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
     try:
         assoc = ae.associate(
             destination.host,
@@ -213,7 +219,7 @@ def _hold_reactor(event: evt.Event) -> None:
 def _not_associated(assoc: Association, destination: Destination) -> Exception:
     if assoc.rejected_contexts:
         names = ", ".join(sorted({context.abstract_syntax.name for context in assoc.rejected_contexts}))
-        return DeliveryRefused(f"{destination.name} does not accept {names}")
+        return NotOffered(f"{destination.name} does not accept {names}")
     if not assoc.is_rejected:
         return PeerUnreachable(f"{destination.name} cannot be reached")
     answer = assoc.acceptor.primitive

@@ -101,3 +101,15 @@ orders = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
     sa.Column("identifier", sa.LargeBinary, nullable=False),
 )
+
+commitments = sa.Table(
+    "commitments",
+    METADATA,
+    sa.Column("transaction_uid", sa.String(64), primary_key=True),
+    sa.Column("sop_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("answered_at", sa.Double, nullable=False),
+)

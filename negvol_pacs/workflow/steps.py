@@ -11,8 +11,7 @@ import structlog
 from pydicom import Dataset
 
 from negvol_pacs.config import Config
-from negvol_pacs.errors import DeliveryRefused, NetworkError, SeriesRefused
-from negvol_pacs.network.sender import send
+from negvol_pacs.errors import SeriesRefused
 from negvol_pacs.report.document import Report
 from negvol_pacs.segmentation.weights import Networks
 from negvol_pacs.series.selection import Selection, read_headers, select_series
@@ -22,6 +21,7 @@ from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
 from negvol_pacs.workflow import pipeline, priors
+from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.orders import find_order
 from negvol_pacs.workflow.pulse import Pulse
@@ -118,38 +118,15 @@ class Steps:
         ]
 
     def deliver(self, study: str, result: str, destination: str) -> float | None:
-        """Send one result to one destination once, and plan the next attempt when that may help."""
-        log = _log.bind(study=study, result=result, destination=destination)
-        delivery = next(
-            (d for d in self._ledger.deliveries(study) if (d.sop_uid, d.destination) == (result, destination)), None
-        )
-        if delivery is None or delivery.state in (DeliveryState.SENT, DeliveryState.NEEDS_PERSON):
-            return None
-        peer = next((item for item in self._config.destinations if item.name == destination), None)
-        try:
-            if peer is None:
-                raise DeliveryRefused(f"there is no destination {destination} in the configuration")
-            send([self._path(study, result)], peer, self._config)
-        except NetworkError as error:
-            delay_s = None if isinstance(error, DeliveryRefused) else self._delay(delivery.attempts + 1)
-            if delay_s is None:
-                log.error("delivery-needs-person", code=error.code, reason=str(error))
-                self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, str(error))
-            else:
-                log.warning("delivery-failed", code=error.code, reason=str(error), retry_in_s=delay_s)
-                next_try = time.time() + delay_s
-                self._ledger.record_attempt(result, destination, DeliveryState.FAILED, str(error), next_try)
-            return delay_s
-        self._ledger.record_attempt(result, destination, DeliveryState.SENT)
-        log.info("delivery-sent", attempts=delivery.attempts + 1)
-        return None
+        """Send one result to one destination, or confirm it, and say when to look again."""
+        return Deliveries(self._config, self._ledger, self._outbox).deliver(study, result, destination)
 
     def give_up(self, lost: Lost) -> None:
         """Write down that a workflow ended without an answer and needs a person; repeating changes nothing."""
         study, *rest = lost.arguments
         if lost.kind == "delivery":
             result, destination, _ = rest
-            waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED])
+            waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.SENT])
             if any((d.sop_uid, d.destination) == (result, destination) for d in waiting):
                 self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, lost.reason)
                 _log.error("delivery-needs-person", study=study, result=result, reason=lost.reason)
@@ -294,12 +271,6 @@ class Steps:
             uid = measured.series_instance_uid
             entries.append(SeriesVerdict(study, generation, uid, measured=True, code="", reason=""))
         self._ledger.record_verdicts(entries)
-
-    def _delay(self, attempts: int) -> float | None:
-        """Seconds until the next attempt: doubling up to the longest; None when it is time to give up."""
-        rules = self._config.delivery
-        delays = [min(rules.first_retry_s * 2**n, rules.longest_retry_s) for n in range(attempts)]
-        return None if sum(delays) > rules.give_up_after_s else delays[-1]
 
 
 class _Progress:
