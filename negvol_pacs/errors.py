@@ -40,7 +40,9 @@
     ├── NetworkError
     │   ├── PeerUnreachable           try again later
     │   ├── DeliveryFailed            try again later
+    │   │   └── NotConfirmed
     │   ├── DeliveryRefused           needs a person
+    │   │   └── NotOffered
     │   └── QueryFailed
     ├── ReportError                   a file is no report that can be used
     │   ├── ForeignReport
