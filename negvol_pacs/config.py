@@ -35,6 +35,8 @@ class Peer(_Section):
 
     ae_title: AETitle
     networks: tuple[IPv4Network | IPv6Network, ...]
+    port: Port | None = None
+    """Where it hears reports of storage commitment, at the address that it called from."""
 
 
 class Destination(_Section):

@@ -100,11 +100,12 @@ def ask(
 def _request(transaction_uid: str, references: Sequence[Reference]) -> Dataset:
     request = Dataset()
     request.TransactionUID = transaction_uid
-    request.ReferencedSOPSequence = [_item(reference) for reference in references]
+    request.ReferencedSOPSequence = [item(reference) for reference in references]
     return request
 
 
-def _item(reference: Reference) -> Dataset:
+def item(reference: Reference) -> Dataset:
+    """Return an item of a sequence of references."""
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = reference.sop_class_uid, reference.sop_uid
     return item

@@ -37,7 +37,9 @@ from pynetdicom.sop_class import (
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
 from negvol_pacs.network.admission import Rejection, Request, admit
+from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
+from negvol_pacs.network.committer import Committer
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
@@ -138,6 +140,7 @@ class Listener:
         self._config, self._inbox = config, inbox
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
+        self._committer = Committer(config, inbox)
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -162,6 +165,7 @@ class Listener:
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_FIND, Worklist(self._config, self._inbox.ledger).find),
             (evt.EVT_N_EVENT_REPORT, self._report),
+            (evt.EVT_N_ACTION, self._committer.requested),
         ]
         node = self._config.node
         address = (node.host, node.port)
@@ -175,11 +179,12 @@ class Listener:
         self._server = server
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
+        self._committer.start()
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
 
     def reload(self, config: Config) -> None:
         """Take over the peers of a new configuration for associations to come; open ones go on."""
-        self._config = config
+        self._config = self._committer.config = config
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept no more, let open associations finish for ``grace_s``, then abort them."""
@@ -193,9 +198,11 @@ class Listener:
             assoc.join(max(0.0, deadline - time.monotonic()))
             if assoc.is_alive():
                 assoc.abort()
+        self._committer.stop()
         _log.info("listener-stopped")
 
     def _prepare(self, assoc: Association) -> Callable[[], None]:
+        assoc._reactor_checkpoint = Checkpoint()
         assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
         return lambda: self._ended(assoc.dimse)
 
@@ -262,7 +269,6 @@ class Listener:
             )
 
     def _report(self, event: evt.Event) -> tuple[int, None]:
-        """Take a destination's answer to a request for storage commitment."""
         peer = event.assoc.requestor.primitive.calling_ae_title.strip()
         return ReportTaker(self._inbox.ledger.commitments, self._config.destinations).take(event, peer), None
 

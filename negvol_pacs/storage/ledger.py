@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from negvol_pacs.storage.commitment_requests import CommitmentRequests
 from negvol_pacs.storage.commitments import Commitments
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.orders import Orders
@@ -77,6 +78,7 @@ class Ledger:
         """What the worklist brought."""
         self.commitments = Commitments(self._database, clock)
         """What destinations answer for."""
+        self.commitment_requests = CommitmentRequests(self._database)
 
     def close(self) -> None:
         """Close all connections."""

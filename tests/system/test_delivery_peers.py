@@ -5,15 +5,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from zlib import crc32
 
+import highdicom as hd
+import numpy as np
 import pytest
-from conftest import Orthanc
+import requests
+from conftest import Orthanc, wait_for
 from invented_reports import head, invent, report, save
+from pydicom.uid import CTImageStorage
 from structlog.testing import capture_logs
 
-from negvol_pacs.config import Config, Destination, Limits, Node
+from negvol_pacs.config import Config, Destination, Limits, Node, Peer
 from negvol_pacs.network.listener import Listener
+from negvol_pacs.network.sender import send_folder
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind
+from negvol_pacs.training.ct_series import Scan, write_ct_series
 from negvol_pacs.workflow import layout
 from negvol_pacs.workflow.delivery import Deliveries
 
@@ -79,3 +85,37 @@ def test_orthanc_is_asked_by_qido(orthanc: Orthanc, tmp_path: Path, monkeypatch:
         ledger.retry_delivery(result.sop_uid, "archive")
         assert deliveries.deliver(result.study_uid, result.sop_uid, "archive") is None
         assert ledger.deliveries()[0].state is DeliveryState.CONFIRMED
+
+
+def test_the_node_commits_to_what_orthanc_asks_about(orthanc: Orthanc, tmp_path: Path) -> None:
+    volume = hd.Volume(np.zeros((3, 16, 16), np.int16), np.eye(4)[:, [2, 1, 0, 3]], "PATIENT")
+    write_ct_series(volume, tmp_path / "ct", Scan(study_instance_uid="1.2.826.0.1.3680043.8.498.11"))
+    config = Config(
+        node=Node(state=tmp_path / "state", port=orthanc.node_port),
+        peers=(Peer.model_validate({"ae_title": orthanc.ae_title, "networks": ["127.0.0.0/8"]}),),
+        destinations=(pacs(orthanc),),
+        limits=Limits(min_free_bytes=0),
+    )
+    session = requests.Session()
+    session.trust_env = False
+    with closing(layout.open_ledger(config.node.state)) as ledger:
+        listener = Listener(config, layout.open_inbox(config, ledger), lambda arrival: None)
+        listener.start()
+        try:
+            there = Destination(
+                name="node", ae_title="NEGVOL", host="127.0.0.1", port=orthanc.node_port, calling_ae_title="ORTHANC"
+            )
+            kept = {sent.sop_uid for sent in send_folder(tmp_path / "ct", there)}
+            asked = [[str(CTImageStorage), uid] for uid in (*kept, "1.2.3.4")]
+            path = f"{orthanc.url}/modalities/negvol/storage-commitment"
+            transaction = session.post(path, json={"DicomInstances": asked}, timeout=30).json()["ID"]
+
+            def answer() -> dict[str, object]:
+                return dict(session.get(f"{orthanc.url}/storage-commitment/{transaction}", timeout=30).json())
+
+            wait_for(lambda: answer()["Status"] != "Pending", 20, "the report reaches Orthanc")
+            found = answer()
+        finally:
+            listener.stop()
+    assert {item["SOPInstanceUID"] for item in found["Success"]} == kept
+    assert [item["SOPInstanceUID"] for item in found["Failures"]] == ["1.2.3.4"]
