@@ -51,7 +51,7 @@ def admit(request: Request, config: Config) -> Rejection | None:
     """
     calling_ae = request.calling_ae.strip()
     peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
-    reporters = [d for d in config.destinations if request.reports_only and d.ae_title == calling_ae]
+    reporters = [d for d in config.archives if request.reports_only and d.ae_title == calling_ae]
     if not peers and not reporters:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)

@@ -161,7 +161,7 @@ class Committer:
     def _peer(self, request: CommitmentRequest) -> Destination | None:
         """Return where the peer that asked can be reached."""
         known = {"name": request.calling_ae, "calling_ae_title": request.called_ae}
-        for destination in self.config.destinations:
+        for destination in self.config.archives:
             if destination.ae_title == request.calling_ae:
                 return destination.model_copy(update=known)
         ports = [peer.port for peer in self.config.peers if peer.ae_title == request.calling_ae and peer.port]
@@ -199,4 +199,5 @@ def _send(assoc: Association, report: Dataset, event_type: int) -> int | None:
         )
     except (RuntimeError, ValueError, OSError):
         return None
-    return answer.get("Status")
+    status = answer.get("Status")
+    return None if status is None else int(status)

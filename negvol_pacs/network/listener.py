@@ -270,7 +270,7 @@ class Listener:
 
     def _report(self, event: evt.Event) -> tuple[int, None]:
         peer = event.assoc.requestor.primitive.calling_ae_title.strip()
-        return ReportTaker(self._inbox.ledger.commitments, self._config.destinations).take(event, peer), None
+        return ReportTaker(self._inbox.ledger.commitments, self._config.archives).take(event, peer), None
 
     def _echo(self, _event: evt.Event) -> int:
         return 0x0000

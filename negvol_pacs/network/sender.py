@@ -48,7 +48,7 @@ def send(
     config: Config | None = None,
     on_sent: Callable[[Sent], None] | None = None,
 ) -> list[Sent]:
-    """Send DICOM files by C-STORE over one association.
+    """Send DICOM files by C-STORE over one association, or by STOW-RS.
 
     Parameters
     ----------
@@ -76,6 +76,10 @@ def send(
     DeliveryRefused
         A rejection that will not pass, a SOP class that is not accepted, or any other status.
     """
+    if destination.kind == "dicomweb":
+        from negvol_pacs.network import stow
+
+        return stow.send(paths, destination, on_sent)
     files = list(paths)
     headers = [_header(path) for path in files]
     wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
@@ -101,7 +105,7 @@ def send_folder(
 
 
 def echo(destination: Destination, config: Config | None = None) -> float:
-    """Ask a destination whether it is there (C-ECHO).
+    """Ask a destination whether it is there (C-ECHO, or a query by QIDO-RS).
 
     Returns
     -------
@@ -114,6 +118,11 @@ def echo(destination: Destination, config: Config | None = None) -> float:
         As for `send`.
     """
     start = time.monotonic()
+    if destination.kind == "dicomweb":
+        from negvol_pacs.network import stow
+
+        stow.echo(destination)
+        return time.monotonic() - start
     with associated(destination, config or Config(), [(Verification, ImplicitVRLittleEndian)]) as assoc:
         if not assoc.accepted_contexts:
             raise DeliveryRefused(f"{destination.name} does not accept verification")
@@ -121,6 +130,11 @@ def echo(destination: Destination, config: Config | None = None) -> float:
     if status.get("Status") != 0x0000:
         raise DeliveryFailed(f"{destination.name} did not answer the C-ECHO with success")
     return time.monotonic() - start
+
+
+def may_pass(status: int) -> bool:
+    """Tell whether to send an object again may help, after this failure status."""
+    return status in _PASSING
 
 
 class _Entity(AE):  # type: ignore[misc]
@@ -244,7 +258,7 @@ def _store(assoc: Association, path: Path, header: Dataset, destination: Destina
     elif status in _WARNINGS or status == _ALREADY_THERE:
         log.warning("object-sent", status=f"{status:04X}", comment=str(answer.get("ErrorComment", "")))
     else:
-        kind = DeliveryFailed if status in _PASSING else DeliveryRefused
+        kind = DeliveryFailed if may_pass(status) else DeliveryRefused
         comment = f" ({answer.ErrorComment})" if "ErrorComment" in answer else ""
         raise kind(f"{destination.name} answered {status:04X}{comment}")
     return Sent(sop_uid, status)

@@ -126,7 +126,7 @@ class Deliveries:
         if peer.confirm == "none":
             return "store"
         identity = Identity.of(path)
-        if peer.confirm != "query":
+        if peer.confirm != "query" and peer.kind == "dicom":
             try:
                 answer = self._commitment(sent, identity, peer)
             except NotOffered:

@@ -20,7 +20,7 @@ from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
-from negvol_pacs.workflow import pipeline, priors
+from negvol_pacs.workflow import pipeline, priors, routing
 from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.orders import find_order
@@ -104,8 +104,7 @@ class Steps:
         if self._state(study, generation) is State.CANCELLED:
             log.info("study-cancelled")
             return []
-        destinations = [destination.name for destination in self._config.destinations]
-        self._ledger.record_results(results, destinations)
+        self._ledger.record_results(results, self._destinations(study, generation, series))
         # After a crash at this very point the step runs again: then it is done already, and goes on.
         if not self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING, State.DONE]):
             return []
@@ -213,6 +212,14 @@ class Steps:
         """Refuse the study where one series contradicts the worklist: its identity is not certain."""
         for item in series:
             self._order(item)
+
+    def _destinations(self, study: str, generation: int, series: Sequence[Series]) -> list[str]:
+        """Return the destinations whose rule fits the series that was measured."""
+        measured = {verdict.series_uid for verdict in self._ledger.verdicts(study, generation) if verdict.measured}
+        chosen = [item for item in series if item.series_instance_uid in measured] or series
+        instances = self._ledger.instances(study, generation)
+        own = [entry for entry in instances if entry.series_uid in measured] or instances
+        return routing.takers(self._config.destinations, routing.Traits.of(chosen, own))
 
     def _headers(self, study: str, generation: int) -> list[Series]:
         return read_headers(self._inbox.paths(study, generation))

@@ -119,3 +119,14 @@ def test_the_node_commits_to_what_orthanc_asks_about(orthanc: Orthanc, tmp_path:
             listener.stop()
     assert {item["SOPInstanceUID"] for item in found["Success"]} == kept
     assert [item["SOPInstanceUID"] for item in found["Failures"]] == ["1.2.3.4"]
+
+
+def test_orthanc_takes_it_by_stow_and_is_asked_by_qido(
+    orthanc: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    peer = Destination(name="web", kind="dicomweb", dicomweb=f"{orthanc.url}/dicom-web")
+    with planned(tmp_path, peer, orthanc.node_port) as (deliveries, ledger, result):
+        assert deliveries.deliver(result.study_uid, result.sop_uid, "web") is None
+        assert ledger.deliveries()[0].state is DeliveryState.CONFIRMED
+    assert orthanc.count(result.study_uid) == {"SR": 1}
