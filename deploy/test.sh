@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-install_packages "${system_libraries[@]}" orthanc orthanc-dicomweb orthanc-gdcm dcmtk dicom3tools libgdcm-tools iproute2 systemd
+install_packages "${system_libraries[@]}" orthanc orthanc-dicomweb orthanc-gdcm dcmtk dicom3tools libgdcm-tools iproute2 openssl systemd
 make_venv test
 cd "$repository"
 say "Style and types"

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from negvol_pacs import log
-from negvol_pacs.commands import cohort, node, offline, queue
+from negvol_pacs.commands import cohort, node, offline, queue, validate
 from negvol_pacs.commands.console import complain, exit_code
 from negvol_pacs.config import Log
 from negvol_pacs.errors import NegvolError
@@ -31,6 +31,7 @@ app.command()(cohort.cohort)
 app.command()(offline.demo)
 app.command()(offline.phantom)
 app.command()(offline.train)
+app.command()(validate.validate)
 app.command()(node.version)
 
 

@@ -13,11 +13,28 @@ from negvol_pacs.errors import ConfigError
 AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """PS3.8 section 9.3.2 and PS3.5 section 6.2: 1 to 16 characters, no backslash or control character."""
 
+CertificateName = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){32}$|^[^=]+=.+$")]
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """PEM files: own certificate (with its chain) and key, authorities that vouch for peers, revocations."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    crl: Path | None = None
+
+
+class DestinationTls(Tls):
+    """The same for a destination, whose certificate names its ``host`` unless told not to check."""
+
+    check_host: bool = True
 
 
 class Node(_Section):
@@ -29,13 +46,20 @@ class Node(_Section):
     state: Path = Path("/var/lib/negvol-pacs")
     executor_id: str = "node-1"
     drain_s: float = Field(30, ge=0)
+    tls: Tls | None = None
 
 
 class Peer(_Section):
-    """A calling AE that may send; anything not listed is rejected."""
+    """A calling AE that may send; anything not listed is rejected.
+
+    It may call the AE titles of ``called_ae_titles``, by default the node's. With ``certificates`` it
+    must have shown one of them over TLS: by SHA-256 fingerprint, or by subject as in RFC 4514.
+    """
 
     ae_title: AETitle
     networks: tuple[IPv4Network | IPv6Network, ...]
+    called_ae_titles: tuple[AETitle, ...] = ()
+    certificates: tuple[CertificateName, ...] = ()
     port: Port | None = None
     """Where it hears reports of storage commitment, at the address that it called from."""
 
@@ -77,6 +101,7 @@ class Destination(_Section):
     priors: bool = False
     confirm: Literal["auto", "commitment", "query", "none"] = "auto"
     rule: Rule = Rule()
+    tls: DestinationTls | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -107,12 +132,14 @@ class Ris(_Section):
     host: str
     port: Port
     calling_ae_title: AETitle | None = None
+    tls: DestinationTls | None = None
 
 
 class Limits(_Section):
     """Bounds on what a peer may do."""
 
     max_associations: int = Field(10, ge=1)
+    max_associations_per_address: int = Field(8, ge=1)
     max_pdu_bytes: int = Field(1 << 20, ge=4096)
     max_object_bytes: int = Field(4 << 30, ge=1 << 20)
     association_timeout_s: float = Field(30, gt=0)
@@ -159,6 +186,25 @@ class Delivery(_Section):
     confirm_within_s: float = Field(600, gt=0)
 
 
+class Syslog(_Section):
+    """A syslog server for the audit trail: over TLS (RFC 5425) with ``tls``, else by UDP (RFC 5426)."""
+
+    host: str
+    port: Port
+    tls: DestinationTls | None = None
+    timeout_s: float = Field(10, gt=0)
+    queue: int = Field(1000, ge=1)
+
+
+class Audit(_Section):
+    """The audit trail (PS3.15 A.5), with study UIDs and patient IDs; ``file`` is by default in the state folder."""
+
+    enabled: bool = True
+    file: Path | None = None
+    site: str = ""
+    syslog: Syslog | None = None
+
+
 class Log(_Section):
     """Structured log on standard error; UIDs and codes, no names."""
 
@@ -179,6 +225,7 @@ class Config(_Section):
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
     log: Log = Log()
+    audit: Audit = Audit()
 
     @field_validator("ris")
     @classmethod

@@ -96,7 +96,10 @@ def check_config(
     config_file: Annotated[Path, typer.Argument(envvar="NEGVOL_CONFIG")] = DEFAULT_CONFIG,
 ) -> None:
     """Check a configuration file; name every unknown key and bad value."""
+    from negvol_pacs.network import tls
+
     settings = config.load(config_file)
+    tls.check(settings)
     if not settings.peers:
         out.print("note: no peers, so every association is rejected", style="yellow")
     if not settings.destinations:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from manifold3d import Error, Manifold
+from scipy.spatial.transform import Rotation
 
 from negvol_pacs.errors import InflationError
 from negvol_pacs.joint.frame import Plane
@@ -53,11 +54,16 @@ def crop(solid: Manifold, *parts: Manifold) -> Manifold:
 
 
 def _under_crests(bone: Manifold, opening: Plane) -> Manifold:
-    """Return the bone's underside thickened over the plane of the opening.
+    """Return the columns between the plane of the opening and the bone less than ``FIN_MM`` above it.
 
     The plane is tangent to the crests, so the space between would end in a fin of no
     thickness whose length is chance.
     """
-    drop = -FIN_MM * opening.normal
-    ceiling = float(opening.point @ opening.normal) + FIN_MM
-    return bone.translate(tuple(drop)).trim_by_plane(tuple(-opening.normal), -ceiling)
+    turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [opening.normal])
+    level = np.column_stack([turn.as_matrix(), -turn.apply(opening.point)])
+    low = bone.transform(level).trim_by_plane((0, 0, 1), 0).trim_by_plane((0, 0, -1), -FIN_MM)
+    columns = Manifold.extrude(low.project(), FIN_MM + 1).translate(
+        (0, 0, -1)
+    )  # well through: faces in one plane leave films
+    back = np.column_stack([turn.as_matrix().T, opening.point])
+    return columns.transform(back)

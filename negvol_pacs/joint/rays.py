@@ -54,10 +54,13 @@ class Rays:
         return np.asarray(found.numpy() + self._origin, dtype=np.float64)
 
     def nearest_with_normals(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the nearest surface points and the surface's unit normals there, shapes (n, 3)."""
+        """Return the nearest surface points and the surface's unit normals there, shapes (n, 3).
+
+        A triangle without area has no normal: zero.
+        """
         found = self._scene.compute_closest_points(_tensor(points - self._origin))
         nearest = np.asarray(found["points"].numpy() + self._origin, dtype=np.float64)
-        return nearest, np.asarray(found["primitive_normals"].numpy(), dtype=np.float64)
+        return nearest, np.nan_to_num(found["primitive_normals"].numpy().astype(np.float64))
 
     def signed_distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance to the surface, mm, negative inside."""

@@ -1,10 +1,11 @@
-"""Who may open an association: calling AE title and address by allow-list, deny by default."""
+"""Who may open an association: AE titles, address and certificate by allow-list, deny by default."""
 
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Destination, Limits, Peer
+from negvol_pacs.network.tls import Certificate
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Request:
     """Of the peer's end of the connection."""
     open_associations: int
     """Already accepted, without this one."""
+    from_address: int = 0
+    """How many of them from this address."""
+    certificate: Certificate | None = None
+    """What the peer has shown over TLS."""
     reports_only: bool = False
     """Whether nothing but storage commitment is proposed."""
     has_space: bool = True
@@ -51,21 +56,41 @@ def admit(request: Request, config: Config) -> Rejection | None:
     """
     calling_ae = request.calling_ae.strip()
     peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
-    reporters = [d for d in config.archives if request.reports_only and d.ae_title == calling_ae]
-    if not peers and not reporters:
+    if not peers and request.reports_only:
+        peers = [_reporter(d, config.node.ae_title) for d in config.archives if d.ae_title == calling_ae]
+    if not peers:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)
-    listed = any(address in network for peer in peers for network in peer.networks)
-    if not listed and not any(address in _addresses(reporter.host) for reporter in reporters):
+    peers = [peer for peer in peers if any(address in network for network in peer.networks)]
+    if not peers:
         return Rejection(1, 1, 3, "address not allowed for this calling AE title")
-    called_ae = {config.node.ae_title, *(d.calling_ae_title for d in reporters)}
-    if request.called_ae.strip() not in called_ae:
-        return Rejection(1, 1, 7, "called AE title is not this node's")
-    if request.open_associations >= config.limits.max_associations:
-        return Rejection(2, 3, 2, "too many associations")
+    peers = [peer for peer in peers if _shows(request.certificate, peer.certificates)]
+    if not peers:
+        return Rejection(1, 1, 3, "certificate not allowed for this calling AE title")
+    called_ae = request.called_ae.strip()
+    if not any(called_ae in (peer.called_ae_titles or (config.node.ae_title,)) for peer in peers):
+        return Rejection(1, 1, 7, "called AE title is not this node's, or not for this peer")
     if not request.has_space:
         return Rejection(2, 3, 1, "no space for received objects")
+    return crowded(request, config.limits)
+
+
+def crowded(request: Request, limits: Limits) -> Rejection | None:
+    """Decide on an association request by the number of those that are open."""
+    if request.open_associations >= limits.max_associations:
+        return Rejection(2, 3, 2, "too many associations")
+    if request.from_address >= limits.max_associations_per_address:
+        return Rejection(2, 3, 2, "too many associations from this address")
     return None
+
+
+def _reporter(destination: Destination, ae_title: str) -> Peer:
+    """Return a destination as the peer that it is when it reports, from its own address."""
+    return Peer(
+        ae_title=destination.ae_title,
+        networks=tuple(ip_network(address) for address in _addresses(destination.host)),
+        called_ae_titles=tuple({ae_title, destination.calling_ae_title or ae_title}),
+    )
 
 
 def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
@@ -74,6 +99,10 @@ def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
         return {_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return set()
+
+
+def _shows(certificate: Certificate | None, listed: tuple[str, ...]) -> bool:
+    return not listed or (certificate is not None and certificate.is_one_of(listed))
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -8,6 +8,7 @@ here stand in for its socket, server and request handler; nothing of it is patch
 import contextlib
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 import time
@@ -21,6 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from negvol_pacs.config import Limits
+from negvol_pacs.network.tls import Secured, explain
 
 _ASSOCIATE_RQ, _ASSOCIATE_AC, _P_DATA = 0x01, 0x02, 0x04
 _KNOWN = range(0x01, 0x08)
@@ -53,13 +55,29 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         self._deadline = 0.0
         self._in_body = False
         self._condemned = False
+        self._ahead = b""
+        self.failure = ""
+        """Why the connection was condemned."""
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
     def ready(self) -> bool:
         """Whether there is something to read that is worth reading."""
-        return not self._condemned and super().ready
+        if self._condemned or not (self._ahead or super().ready):
+            return False
+        return bool(self._ahead) or not isinstance(self.socket, ssl.SSLSocket) or self._has_content(self.socket)
+
+    def _has_content(self, connection: ssl.SSLSocket) -> bool:
+        """Whether TLS has bytes for us: a session ticket is readable, too, and a read would wait for more."""
+        connection.settimeout(0)
+        try:
+            self._ahead = connection.recv(1)
+        except ssl.SSLWantReadError:
+            return False
+        except OSError as error:
+            self.failure = explain(error)  # told once; the read that follows just ends
+        return True
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read a PDU's header (its first six bytes), then its body: the two calls of the DUL."""
@@ -94,7 +112,8 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
     def _read(self, size: int) -> bytearray:
         """Read ``size`` bytes, or fewer when the peer closes or the deadline of the PDU passes."""
         data = bytearray(size)
-        view, done = memoryview(data), 0
+        view, done = memoryview(data), len(self._ahead[:size])
+        data[:done], self._ahead = self._ahead[:done], self._ahead[done:]
         while done < size:
             left = self._deadline - time.monotonic()
             try:
@@ -106,7 +125,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
                 self.condemn("a PDU took too long")
                 received = 0
             except OSError as error:
-                self.condemn(f"connection lost: {error.strerror}")
+                self.condemn(f"connection lost: {explain(error)}")
                 received = 0
             if not received:
                 return bytearray(view[:done])
@@ -122,6 +141,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
     def condemn(self, reason: str = "") -> None:
         """Read nothing more from this connection."""
         self._condemned = True
+        self.failure = self.failure or reason
         if reason:
             peer = self.assoc.requestor if self.assoc.is_acceptor else self.assoc.acceptor
             _log.warning("connection-dropped", reason=reason, address=peer.address)
@@ -150,6 +170,10 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         Called with each new association before it starts; returns what to call at its very end.
     on_turn
         Called at each turn of the loop that accepts connections, several times a second.
+    secured
+        TLS, shaken hands over in the connection's own thread; None for none.
+    on_refused
+        Called with address and reason for each connection that is turned away.
     """
 
     daemon_threads = True
@@ -165,8 +189,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         prepare: Callable[[Association], Callable[[], None]],
         *,
         on_turn: Callable[[], None] = lambda: None,
+        secured: Secured | None = None,
+        on_refused: Callable[[str, str], None] = lambda _address, _reason: None,
     ) -> None:
         self.limits, self.prepare, self.on_turn = limits, prepare, on_turn
+        self._secured, self._on_refused = secured, on_refused
         self._connections: Counter[str] = Counter()
         self._lock = threading.Lock()
         wake = (evt.EVT_CONN_CLOSE, _wake)
@@ -201,7 +228,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
             room = here < self.limits.max_associations + 16 and everywhere < 4 * self.limits.max_associations + 64
             self._connections[address] += room
         if not room:
-            _log.warning("connection-refused", reason="too many connections", address=address)
+            self._refuse(address, "too many connections")
             self.shutdown_request(request)
             return
         try:
@@ -213,7 +240,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection until it has ended."""
         try:
+            if self._secured is not None:
+                request = self._secured.shake_hands(request, self.limits.association_timeout_s)
             super().process_request_thread(request, client_address)
+        except OSError as error:
+            self._refuse(client_address[0], explain(error))
         finally:
             self.shutdown_request(request)
             self._forget(client_address[0])
@@ -226,6 +257,10 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Stop accepting connections and close the listening socket."""
         socketserver.BaseServer.shutdown(self)
         self.server_close()
+
+    def _refuse(self, address: str, reason: str) -> None:
+        _log.warning("connection-refused", reason=reason, address=address)
+        self._on_refused(address, reason)
 
     def _forget(self, address: str) -> None:
         with self._lock:

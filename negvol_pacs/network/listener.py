@@ -36,15 +36,15 @@ from pynetdicom.sop_class import (
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
-from negvol_pacs.network.admission import Rejection, Request, admit
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
 from negvol_pacs.network.committer import Committer
+from negvol_pacs.network.door import Door
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
-from negvol_pacs.storage.records import Outcome
+from negvol_pacs.storage.records import Instance, Outcome
 
 IMAGE_CLASSES = (
     CTImageStorage,
@@ -127,6 +127,8 @@ class Listener:
     ------
     OSError
         From `start`, if the address cannot be bound.
+    ConfigError
+        If a certificate cannot be used.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Listener:
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
         self._committer = Committer(config, inbox)
+        self._door = Door(config, inbox, frozenset(IMAGE_CLASSES))
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -159,7 +162,7 @@ class Listener:
     def start(self) -> None:
         """Bind, clear away what a former life left, and serve in the background."""
         handlers = [
-            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_REQUESTED, self._door.requested),
             (evt.EVT_ACCEPTED, self._negotiated),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
@@ -170,7 +173,11 @@ class Listener:
         node = self._config.node
         address = (node.host, node.port)
         entity, limits = _entity(self._config), self._config.limits
-        server = GuardedServer(entity, address, handlers, limits, self._prepare, on_turn=self._on_turn)
+        door = self._door
+        server = GuardedServer(
+            entity, address, handlers, limits, self._prepare,
+            on_turn=self._on_turn, secured=door.secured, on_refused=door.turn_away,
+        )  # fmt: skip
         try:
             self._inbox.recover(node.executor_id)
         except BaseException:
@@ -183,8 +190,9 @@ class Listener:
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
 
     def reload(self, config: Config) -> None:
-        """Take over the peers of a new configuration for associations to come; open ones go on."""
+        """Take over peers and certificates for associations to come; open ones go on."""
         self._config = self._committer.config = config
+        self._door.reload(config)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept no more, let open associations finish for ``grace_s``, then abort them."""
@@ -204,57 +212,20 @@ class Listener:
     def _prepare(self, assoc: Association) -> Callable[[], None]:
         assoc._reactor_checkpoint = Checkpoint()
         assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
-        return lambda: self._ended(assoc.dimse)
+        return lambda: self._ended(assoc)
 
-    def _ended(self, reception: Reception) -> None:
+    def _ended(self, assoc: Association) -> None:
+        self._door.left(assoc)
+        reception = assoc.dimse
         reception.abandon()
+        if reception.transfers is not None:
+            reception.transfers.end("" if assoc.is_released else "the association was not released")
         if not reception.studies:
             return
         self._inbox.ledger.association_ended(reception.association_id)
         _log.info("association-ended", association=reception.association_id, studies=len(reception.studies))
         if self._on_association_end is not None:
             self._on_association_end(AssociationEnd(reception.association_id, frozenset(reception.studies)))
-
-    def _requested(self, event: evt.Event) -> None:
-        """Let in who is allowed in; when in doubt, nobody."""
-        assoc = event.assoc
-        try:
-            rejection = admit(self._request(assoc), self._config)
-        except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
-            _log.exception("admission-failed")
-            rejection = Rejection(2, 2, 1, "internal error")
-        primitive = assoc.requestor.primitive
-        log = _log.bind(
-            association=assoc.dimse.association_id,
-            calling_ae=primitive.calling_ae_title,
-            called_ae=primitive.called_ae_title,
-            address=assoc.requestor.address,
-        )
-        if rejection is None:
-            log.info("association-accepted")
-            return
-        log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
-        assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        assoc.kill()
-
-    def _request(self, assoc: Association) -> Request:
-        primitive = assoc.requestor.primitive
-        wanted = {context.abstract_syntax for context in primitive.presentation_context_definition_list}
-        return Request(
-            calling_ae=primitive.calling_ae_title,
-            called_ae=primitive.called_ae_title,
-            address=assoc.requestor.address,
-            open_associations=sum(other.is_established for other in assoc._server.active_associations),
-            reports_only=wanted <= {StorageCommitmentPushModel, Verification},
-            has_space=wanted.isdisjoint(IMAGE_CLASSES) or self._has_space(),
-        )
-
-    def _has_space(self) -> bool:
-        try:
-            self._inbox.require_space()
-        except DiskFull:
-            return False
-        return True
 
     def _negotiated(self, event: evt.Event) -> None:
         """Say what a peer wants to send and may not."""
@@ -303,6 +274,7 @@ class Listener:
             return 0x0000
         outcome, instance = self._inbox.commit(incoming)
         reception.studies.add(instance.study_uid)
+        self._account(instance, reception)
         log.debug("instance-stored", outcome=outcome.value, study_uid=instance.study_uid, bytes=instance.size)
         arrival = Arrival(
             instance.study_uid,
@@ -321,6 +293,18 @@ class Listener:
             log.warning("instance-conflict", reason="another data set was stored under this SOP Instance UID before")
             return _answer(_COERCED, "already stored with other content, which is kept")
         return 0x0000
+
+    def _account(self, instance: Instance, reception: Reception) -> None:
+        """Tell the audit trail; the first instance of a study tells whose it is."""
+        transfers = reception.transfers
+        if transfers is None:
+            return
+        try:
+            if not transfers.knows(instance.study_uid):
+                transfers.begin_with(self._inbox.path(instance))
+            transfers.add(instance.study_uid, instance.sop_class_uid)
+        except Exception:  # noqa: BLE001  # the instance is stored, whatever becomes of its record
+            _log.exception("audit-failed")
 
 
 def _entity(config: Config) -> AE:

@@ -14,6 +14,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError, StorageError, WrongSOPClass
 from negvol_pacs.storage.inbox import Inbox, Incoming, Origin
@@ -54,6 +55,8 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         self.association_id = str(uuid.uuid4())
         self.studies: set[str] = set()
         """Study Instance UIDs of what was stored."""
+        self.transfers: Transfers | None = None
+        """For the audit trail; None until the association is accepted."""
         self._inbox, self._limits, self._images = inbox, config.limits, images
         self._node = config.node.executor_id
         self._incoming: Incoming | None = None

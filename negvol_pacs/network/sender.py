@@ -17,10 +17,13 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
+from negvol_pacs.audit.messages import Party
+from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config, Destination, Limits
-from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, NotOffered, PeerUnreachable
+from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, NotOffered, PeerUnreachable
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
+from negvol_pacs.network.tls import client_context
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -85,9 +88,15 @@ def send(
     wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
     contexts = [(uid, syntax) for uid, own in sorted(wanted) for syntax in _syntaxes(own)]
     sent = []
-    with associated(destination, config or Config(), contexts) as assoc:
+    peer = Party(destination.ae_title, destination.host)
+    with (
+        associated(destination, config or Config(), contexts) as assoc,
+        Transfers(peer, received=False) as transfers,
+    ):
         for path, header in zip(files, headers, strict=True):
+            study = transfers.begin_with(path)
             sent.append(_store(assoc, path, header, destination))
+            transfers.add(study, header.MediaStorageSOPClassUID)
             if on_sent is not None:
                 on_sent(sent[-1])
     return sent
@@ -207,17 +216,19 @@ def associated(
     if on_report is not None:
         handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
     try:
+        context = client_context(destination)
         assoc = ae.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=[build_role(uid, scp_role=True) for uid in taken],
             evt_handlers=handlers,
+            tls_args=None if context is None else (context, destination.host),
         )
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
     if not assoc.is_established:
-        raise _not_associated(assoc, destination)
+        raise _not_associated(assoc, destination, context.failure if context is not None else "")
     try:
         yield assoc
     except BaseException:
@@ -230,12 +241,13 @@ def _hold_reactor(event: evt.Event) -> None:
     event.assoc._reactor_checkpoint = Checkpoint()
 
 
-def _not_associated(assoc: Association, destination: Destination) -> Exception:
+def _not_associated(assoc: Association, destination: Destination, failure: str) -> Exception:
     if assoc.rejected_contexts:
         names = ", ".join(sorted({context.abstract_syntax.name for context in assoc.rejected_contexts}))
         return NotOffered(f"{destination.name} does not accept {names}")
     if not assoc.is_rejected:
-        return PeerUnreachable(f"{destination.name} cannot be reached")
+        reason = failure or assoc.dul.socket.failure
+        return PeerUnreachable(f"{destination.name} cannot be reached{': ' if reason else ''}{reason}")
     answer = assoc.acceptor.primitive
     sentence = f"{destination.name} rejects the association: {answer.reason_str}"
     return PeerUnreachable(sentence) if answer.result == _TRANSIENT else DeliveryRefused(sentence)

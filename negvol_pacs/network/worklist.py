@@ -16,6 +16,8 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.status import STATUS_FAILURE, code_to_category
 
+from negvol_pacs.audit.messages import Party
+from negvol_pacs.audit.trail import queried
 from negvol_pacs.config import Config
 from negvol_pacs.errors import MalformedObject, StorageError
 from negvol_pacs.network.matching import answer, matches
@@ -53,6 +55,9 @@ class Worklist:
         too; 0xA700 when there are too many matches; else a failure, also when some RIS answered:
         a list that lacks an order must not look complete.
         """
+        assoc, request = event.assoc, event.request
+        peer, identifier = Party(assoc.dimse.origin.calling_ae, assoc.requestor.address), request.Identifier.getvalue()
+        queried(peer, str(request.AffectedSOPClassUID), str(event.context.transfer_syntax), identifier)
         exchange = _Exchange(event, self._config, self._ledger)
         try:
             yield exchange.run(), None

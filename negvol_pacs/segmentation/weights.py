@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import negvol_pacs
@@ -210,7 +210,8 @@ def save_bundle(
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
     for path in (_INFERENCE, _WEIGHTS, Path("docs/README.md")):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / _WEIGHTS)
+    # Not save_file: it hides the file from the group, whatever the umask.
+    (folder / _WEIGHTS).write_bytes(save(weights))
     (folder / _INFERENCE).write_text(json.dumps(inference, indent=2) + "\n", encoding="utf-8")
     (folder / _METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     (folder / "docs/README.md").write_text(card, encoding="utf-8")

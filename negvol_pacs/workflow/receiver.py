@@ -5,6 +5,7 @@ from pathlib import Path
 
 import structlog
 
+from negvol_pacs.audit.trail import recording
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.listener import Listener
@@ -33,7 +34,7 @@ def run(config: Config, config_file: Path) -> None:
     """
     stop, reload, service = process.stop_event(), process.reload_event(), Service()
     state = config.node.state
-    with process.exclusive(layout.lock(state, "receiver")):
+    with process.exclusive(layout.lock(state, "receiver")), recording(config):
         migrate(state)
         with closing(layout.open_ledger(state)) as ledger, closing(Jobs(state)) as jobs:
             inbox = layout.open_inbox(config, ledger)

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from negvol_pacs.audit.trail import recording
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
@@ -42,7 +43,7 @@ def run(config: Config, config_file: Path) -> None:
     """
     stop, reload, service, pulse = process.stop_event(), process.reload_event(), Service(), Pulse()
     state = config.node.state
-    with process.exclusive(layout.lock(state, f"worker-{config.node.executor_id}")):
+    with process.exclusive(layout.lock(state, f"worker-{config.node.executor_id}")), recording(config):
         if not _wait_for_space(state, config.limits.min_free_bytes, stop, service):
             return
         migrate(state)

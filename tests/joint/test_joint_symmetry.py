@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from negvol_pacs.joint.measure import volume
 from negvol_pacs.joint.mesh import Mesh
+from negvol_pacs.joint.rays import Rays
 from negvol_pacs.joint.surface import from_manifold
 from negvol_pacs.joint.symmetry import area, centroid, compare, mirror, sample, sliced_wasserstein
 
@@ -37,6 +38,14 @@ def test_mirrored_joints_are_equal():
     assert found.hausdorff.sd < 0.02
     assert 0 <= found.mean_distance.mean < found.hausdorff_95.mean <= found.hausdorff.mean
     assert found.wasserstein < 0.03
+
+
+def test_a_triangle_without_area_has_no_normal():
+    corners = np.array([[0, 0, 0], [1, 0, 0], [9, 0, 0], [9, 1, 0]], dtype=float)
+    surface = Rays(Mesh(corners, np.array([[0, 1, 1], [1, 2, 3]], dtype=np.int32)))
+    _, normals = surface.nearest_with_normals(np.array([[0.2, 0, 1.0], [8.9, 0.5, 1.0]]))
+    assert normals[0] == pytest.approx([0, 0, 0])
+    assert normals[1] == pytest.approx([0, 0, 1])
 
 
 @pytest.mark.parametrize("height", [1.0, 2.0, 3.0])

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
-from negvol_pacs.config import Config, Limits, Node, Peer
+from negvol_pacs.config import Config, Limits, Node, Peer, Tls
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.network.sender import echo
 from negvol_pacs.storage.inbox import Inbox
@@ -26,11 +26,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_config(folder: Path, **limits: Any) -> Config:
+def make_config(folder: Path, tls: Tls | None = None, certificates: tuple[str, ...] = (), **limits: Any) -> Config:
     bounds = {"association_timeout_s": 2, "network_timeout_s": 5, "min_free_bytes": 0, **limits}
     return Config(
-        node=Node(state=folder, port=free_port()),
-        peers=(Peer(ae_title="TESTER", networks=LOOPBACK),),
+        node=Node(state=folder, port=free_port(), tls=tls),
+        peers=(Peer(ae_title="TESTER", networks=LOOPBACK, certificates=certificates),),
         limits=Limits(**bounds),
     )
 

@@ -47,6 +47,11 @@ def test_what_is_saved_is_loaded(models: Path) -> None:
         assert torch.equal(networks.bones.module(image), again.bones.module(image))
 
 
+def test_weights_can_be_read_by_whom_the_card_can(models: Path) -> None:
+    weight, card = (models / "bones" / name for name in ("models/model.safetensors", "docs/README.md"))
+    assert weight.stat().st_mode == card.stat().st_mode
+
+
 def test_the_hash_knows_every_weight_and_argument(models: Path) -> None:
     before = weights.load_networks(models).sha256
     path = models / "bones/models/model.safetensors"

@@ -1,0 +1,25 @@
+"""``validate``: the measurements against joints whose numbers are known."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from negvol_pacs.commands.console import out
+
+
+def validate(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="One coarse spacing; no series of changes or poses.")] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", exists=True, dir_okay=False, help="NIfTI label map of a head, re-posed as well."),
+    ] = None,
+    poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
+    output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
+) -> None:
+    """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
+    from negvol_pacs.validation import run
+
+    checks, path = run.everything(output, quick=quick, labels=labels, count=poses, progress=out.print)
+    out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)

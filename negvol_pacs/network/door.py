@@ -1,0 +1,118 @@
+"""The door of the listener: each request for an association is let in or turned away, and that is told."""
+
+import threading
+from dataclasses import replace
+
+import structlog
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from negvol_pacs.audit import trail
+from negvol_pacs.audit.messages import Party
+from negvol_pacs.config import Config
+from negvol_pacs.errors import DiskFull
+from negvol_pacs.network.admission import Rejection, Request, admit, crowded
+from negvol_pacs.network.tls import Secured, certificate_of
+from negvol_pacs.storage.inbox import Inbox
+
+_log = structlog.get_logger()
+
+
+class Door:
+    """Who is in, and who may enter.
+
+    Parameters
+    ----------
+    config
+        Peers, limits and certificates.
+    inbox
+        Knows whether there is space.
+    stored
+        SOP classes that need it.
+
+    Raises
+    ------
+    ConfigError
+        If a certificate cannot be used.
+    """
+
+    def __init__(self, config: Config, inbox: Inbox, stored: frozenset[str]) -> None:
+        self._config, self._inbox, self._stored = config, inbox, stored
+        self.secured = None if config.node.tls is None else Secured(config.node.tls)
+        """TLS; None without."""
+        self._inside: set[Association] = set()
+        self._lock = threading.Lock()
+
+    def reload(self, config: Config) -> None:
+        """Take over peers and certificates for associations to come."""
+        self._config = config
+        if self.secured is not None:
+            self.secured.reload()
+
+    def requested(self, event: evt.Event) -> None:
+        """Let in who is allowed in; when in doubt, nobody."""
+        assoc = event.assoc
+        try:
+            request = self._request(assoc)
+            rejection = admit(request, self._config) or self._enter(assoc, request)
+        except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
+            _log.exception("admission-failed")
+            rejection = Rejection(2, 2, 1, "internal error")
+        primitive = assoc.requestor.primitive
+        log = _log.bind(
+            association=assoc.dimse.association_id,
+            calling_ae=primitive.calling_ae_title,
+            called_ae=primitive.called_ae_title,
+            address=assoc.requestor.address,
+        )
+        peer = Party(primitive.calling_ae_title.strip(), assoc.requestor.address)
+        if rejection is None:
+            assoc.dimse.transfers = trail.Transfers(peer, received=True)
+            log.info("association-accepted")
+            trail.admitted(peer)
+            return
+        trail.refused(peer, f"{rejection.reason}: {peer.ae_title}")
+        log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
+        assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
+        assoc.kill()
+
+    def turn_away(self, address: str, reason: str) -> None:
+        """Tell of a connection that was refused before it said who it is."""
+        trail.refused(Party("", address), reason)
+
+    def left(self, assoc: Association) -> None:
+        """Give the place of an association free."""
+        with self._lock:
+            self._inside.discard(assoc)
+
+    def _request(self, assoc: Association) -> Request:
+        primitive = assoc.requestor.primitive
+        wanted = {context.abstract_syntax for context in primitive.presentation_context_definition_list}
+        return Request(
+            calling_ae=primitive.calling_ae_title,
+            called_ae=primitive.called_ae_title,
+            address=assoc.requestor.address,
+            open_associations=0,
+            certificate=certificate_of(assoc.dul.socket.socket),
+            reports_only=wanted <= {StorageCommitmentPushModel, Verification},
+            has_space=wanted.isdisjoint(self._stored) or self._has_space(),
+        )
+
+    def _enter(self, assoc: Association, request: Request) -> Rejection | None:
+        """Take a place, if there is one left; two requests never get the same one."""
+        with self._lock:
+            others = [other for other in self._inside if not (other.is_released or other.is_aborted)]
+            here = sum(other.requestor.address == request.address for other in others)
+            counted = replace(request, open_associations=len(others), from_address=here)
+            rejection = crowded(counted, self._config.limits)
+            if rejection is None:
+                self._inside.add(assoc)
+        return rejection
+
+    def _has_space(self) -> bool:
+        try:
+            self._inbox.require_space()
+        except DiskFull:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Proofs of the measurements on joints whose numbers are known."""

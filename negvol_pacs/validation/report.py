@@ -1,0 +1,48 @@
+"""The report: Markdown and JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from negvol_pacs.validation.check import Check
+
+_HEADER = ("subject", "measure", "setting", "value", "reference", "error", "limit", "")
+
+
+def write(checks: Sequence[Check], folder: Path, more: Sequence[str] = ()) -> Path:
+    """Write ``validation.json`` and ``validation.md`` with further sections in Markdown; return the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{**asdict(check), "passed": check.passed} for check in checks]
+    (folder / "validation.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    held = sum(check.passed for check in checks)
+    lines = [
+        "# Validation",
+        "",
+        "Made by `negvol validate`: true masks, no networks. References: closed forms, outlines in two planes and",
+        "quadrature of the implicit functions, without meshes. At every spacing the limits are those for 0.4 mm.",
+        f"**{held} of {len(checks)} checks hold.**",
+    ]
+    for section in dict.fromkeys(check.section for check in checks):
+        own = [check for check in checks if check.section == section]
+        lines += ["", f"## {section}", "", *table(_HEADER, [_cells(check) for check in own])]
+    path = folder / "validation.md"
+    path.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
+    return path
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def _cells(check: Check) -> list[str]:
+    digits = 3 if not check.unit else 2
+    values = (
+        "" if v is None else f"{v:.{digits}f}"
+        for v in (check.value if check.reference is not None else None, check.reference)
+    )
+    error = "missing" if check.error is None else f"{check.error:.{digits}f} {check.unit}".strip()
+    mark = "holds" if check.passed else "**does not hold**"
+    limit = f"{check.limit:g} {check.unit}".strip()
+    return [check.subject, check.quantity, check.setting, *values, error, limit, mark]

@@ -1,0 +1,61 @@
+"""All checks in one report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, solidity
+from negvol_pacs.validation.check import Check
+
+
+def everything(
+    folder: Path,
+    *,
+    quick: bool = False,
+    labels: Path | None = None,
+    count: int = reposing.POSES,
+    progress: Callable[[str], None] = lambda what: None,
+) -> tuple[list[Check], Path]:
+    """Run the checks and write the report.
+
+    Parameters
+    ----------
+    folder
+        Where it goes.
+    quick
+        Only accuracy on one coarse grid, mirrored joints and growth in voxels.
+    labels
+        NIfTI label map of a head, re-posed beside the analytic one.
+    count
+        Poses of each head.
+    progress
+        Told what is being done.
+
+    Returns
+    -------
+    tuple
+        All checks, and the path of the Markdown report.
+    """
+    checks = accuracy.run(accuracy.QUICK_MM if quick else accuracy.SPACINGS_MM, progress)
+    for name, joint in accuracy.joints().items():
+        progress(f"{name}: mirrored, voxels")
+        checks += agreement.mirrored(name, joint) + agreement.voxels(name, joint)
+    more: list[str] = []
+    if not quick:
+        plots.convergence(checks, folder / "convergence.png")
+        more += ["", "![Errors against the spacing](convergence.png)"]
+        report.write(checks, folder, more)  # the rest takes minutes
+        found, tables = asymmetry.run(progress=progress)
+        checks += found
+        more += asymmetry.markdown(tables)
+        checks += solidity.run(progress=progress)
+        report.write(checks, folder, more)
+        heads: dict[str, Callable[[reposing.Pose], reposing.Masks]] = {"analytic head": reposing.analytic_head}
+        if labels:
+            heads["label map"] = reposing.LabelledHead(labels)
+        for number, (name, masks) in enumerate(heads.items(), 1):
+            found, values = reposing.run(name, masks, count, progress)
+            checks += found
+            picture = f"reposing-{number}.png"
+            plots.scatter(values, reposing.grids(count), f"{name}: {count} poses", folder / picture)
+            more += ["", f"![{name}, re-posed]({picture})"]
+    return checks, report.write(checks, folder, more)
