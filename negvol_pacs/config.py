@@ -3,9 +3,10 @@
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from negvol_pacs.errors import ConfigError
 
@@ -59,25 +60,68 @@ class Peer(_Section):
     networks: tuple[IPv4Network | IPv6Network, ...]
     called_ae_titles: tuple[AETitle, ...] = ()
     certificates: tuple[CertificateName, ...] = ()
+    port: Port | None = None
+    """Where it hears reports of storage commitment, at the address that it called from."""
+
+
+class Rule(_Section):
+    """Which studies a destination takes: each key that is given must have a pattern that fits."""
+
+    calling_ae: tuple[str, ...] = ()
+    called_ae: tuple[str, ...] = ()
+    study_description: tuple[str, ...] = ()
+    station_name: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
 
 
 class Destination(_Section):
-    """Where results go, by C-STORE, and where earlier reports are read from.
+    """Where results go, by C-STORE or STOW-RS (``kind``), and where earlier reports are read from.
+
+    ``confirm`` says how the node learns that they are kept: by storage commitment, by a query
+    (QIDO-RS where there is ``dicomweb``, else C-FIND), by the first of the two that the peer
+    offers ("auto"), or not at all: then the C-STORE's answer must do.
 
     They are read by QIDO-RS and WADO-RS from ``dicomweb``; without that by C-GET where the peer
     offers it, else by C-MOVE to ``move_ae_title`` on ``move_port`` of this machine.
     """
 
     name: str
-    ae_title: AETitle
-    host: str
-    port: Port
+    kind: Literal["dicom", "dicomweb"] = "dicom"
+    ae_title: AETitle = ""
+    host: str = ""
+    port: Port = 104
     calling_ae_title: AETitle | None = None
-    dicomweb: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    dicomweb: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] | None = None
+    dicomweb_token_file: Path | None = None
+    dicomweb_certificate: Path | None = None
+    dicomweb_key: Path | None = None
+    dicomweb_ca: Path | None = None
     move_ae_title: AETitle | None = None
     move_port: Port | None = None
     priors: bool = False
+    confirm: Literal["auto", "commitment", "query", "none"] = "auto"
+    rule: Rule = Rule()
     tls: DestinationTls | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.kind == "dicom" and not {"ae_title", "host", "port"} <= self.model_fields_set:
+            raise ValueError("ae_title, host and port are needed")
+        if self.kind == "dicomweb" and self.dicomweb is None:
+            raise ValueError("dicomweb, the address, is needed")
+        if self.kind == "dicomweb" and self.confirm == "commitment":
+            raise ValueError("DICOMweb has no storage commitment")
+        if (self.dicomweb_certificate is None) != (self.dicomweb_key is None):
+            raise ValueError("dicomweb_certificate and dicomweb_key go together")
+        if self.dicomweb_token_file is not None and not _is_private(self.dicomweb or ""):
+            raise ValueError("a token goes by https only")
+        return self
+
+
+def _is_private(url: str) -> bool:
+    """Tell whether nobody on the way can read what is sent there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 class Ris(_Section):
@@ -139,6 +183,7 @@ class Delivery(_Section):
     first_retry_s: float = Field(5, gt=0)
     longest_retry_s: float = Field(600, gt=0)
     give_up_after_s: float = Field(86400, gt=0)
+    confirm_within_s: float = Field(600, gt=0)
 
 
 class Syslog(_Section):
@@ -188,6 +233,11 @@ class Config(_Section):
         if len({item.name for item in ris}) < len(ris):
             raise ValueError("each needs a name of its own")
         return ris
+
+    @property
+    def archives(self) -> tuple[Destination, ...]:
+        """Destinations that are DICOM peers."""
+        return tuple(destination for destination in self.destinations if destination.kind == "dicom")
 
 
 def load(path: Path) -> Config:

@@ -40,7 +40,9 @@
     ├── NetworkError
     │   ├── PeerUnreachable           try again later
     │   ├── DeliveryFailed            try again later
+    │   │   └── NotConfirmed
     │   ├── DeliveryRefused           needs a person
+    │   │   └── NotOffered
     │   └── QueryFailed
     ├── ReportError                   a file is no report that can be used
     │   ├── ForeignReport
@@ -296,6 +298,18 @@ class DeliveryRefused(NetworkError):
     """The destination will not take the object; a person must look."""
 
     code = "delivery-refused"
+
+
+class NotOffered(DeliveryRefused):
+    """The peer does not speak the service that was asked for."""
+
+    code = "not-offered"
+
+
+class NotConfirmed(DeliveryFailed):
+    """The destination took an object and does not have it, or will not answer for it."""
+
+    code = "not-confirmed"
 
 
 class QueryFailed(NetworkError):

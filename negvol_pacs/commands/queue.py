@@ -30,7 +30,8 @@ _COLOURS = {
     State.CANCELLED: "dim",
 }
 _STOPPED = (State.REFUSED, State.FAILED, State.CANCELLED)
-_UNDELIVERED = (DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.NEEDS_PERSON)
+_UNDELIVERED = tuple(state for state in DeliveryState if state is not DeliveryState.CONFIRMED)
+_WORDS = {DeliveryState.SENT: "sent, not confirmed", DeliveryState.CONFIRMED: "delivered"}
 
 
 @app.callback(invoke_without_command=True)
@@ -108,7 +109,7 @@ def cancel(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
         for entry in _known(ledger, study):
             active = (State.RECEIVING, State.COMPLETE, State.PROCESSING)
             cancelled += ledger.set_state(study, entry.number, State.CANCELLED, code="cancelled", expected=active)
-        for delivery in ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED]):
+        for delivery in ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.SENT]):
             ledger.record_attempt(
                 delivery.sop_uid, delivery.destination, DeliveryState.NEEDS_PERSON, "cancelled by a person"
             )
@@ -145,7 +146,7 @@ def _known(ledger: Ledger, study: str) -> list[Generation]:
 def _delivered(ledger: Ledger, entry: Generation) -> tuple[int, int]:
     own = {result.sop_uid for result in ledger.results(entry.study_uid, entry.number)}
     deliveries = [delivery for delivery in ledger.deliveries(entry.study_uid) if delivery.sop_uid in own]
-    return sum(delivery.state is DeliveryState.SENT for delivery in deliveries), len(deliveries)
+    return sum(delivery.state is DeliveryState.CONFIRMED for delivery in deliveries), len(deliveries)
 
 
 def _wording(entry: Generation) -> str:
@@ -157,7 +158,8 @@ def _reason(entry: Generation) -> str:
 
 
 def _progress(delivery: Delivery) -> str:
-    words = f"{delivery.state.value} after {delivery.attempts} attempts" if delivery.attempts else delivery.state.value
+    words = _WORDS.get(delivery.state, delivery.state.value)
+    words += f" after {delivery.attempts} attempts" if delivery.attempts else ""
     if delivery.state is DeliveryState.FAILED:
         words += f", next {_time(delivery.next_try)}"
     return f"{words}: {delivery.error}" if delivery.error else words

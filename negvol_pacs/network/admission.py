@@ -1,9 +1,10 @@
 """Who may open an association: AE titles, address and certificate by allow-list, deny by default."""
 
+import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from negvol_pacs.config import Config, Limits
+from negvol_pacs.config import Config, Destination, Limits, Peer
 from negvol_pacs.network.tls import Certificate
 
 
@@ -21,6 +22,8 @@ class Request:
     """How many of them from this address."""
     certificate: Certificate | None = None
     """What the peer has shown over TLS."""
+    reports_only: bool = False
+    """Whether nothing but storage commitment is proposed."""
     has_space: bool = True
     """Whether objects can be received; False for a request to store when the disk is full."""
 
@@ -43,14 +46,18 @@ def admit(request: Request, config: Config) -> Rejection | None:
     request
         What the peer asks.
     config
-        With ``peers``, the allow-list; an empty one lets nobody in.
+        With ``peers``, the allow-list; an empty one lets nobody in but the destinations, which
+        may report about storage commitment, from their own address and nothing else.
 
     Returns
     -------
     Rejection or None
         None where the association may be accepted.
     """
-    peers = [peer for peer in config.peers if peer.ae_title == request.calling_ae.strip()]
+    calling_ae = request.calling_ae.strip()
+    peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
+    if not peers and request.reports_only:
+        peers = [_reporter(d, config.node.ae_title) for d in config.archives if d.ae_title == calling_ae]
     if not peers:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)
@@ -75,6 +82,23 @@ def crowded(request: Request, limits: Limits) -> Rejection | None:
     if request.from_address >= limits.max_associations_per_address:
         return Rejection(2, 3, 2, "too many associations from this address")
     return None
+
+
+def _reporter(destination: Destination, ae_title: str) -> Peer:
+    """Return a destination as the peer that it is when it reports, from its own address."""
+    return Peer(
+        ae_title=destination.ae_title,
+        networks=tuple(ip_network(address) for address in _addresses(destination.host)),
+        called_ae_titles=tuple({ae_title, destination.calling_ae_title or ae_title}),
+    )
+
+
+def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+    """Return the addresses of a configured host; none where it cannot be resolved."""
+    try:
+        return {_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return set()
 
 
 def _shows(certificate: Certificate | None, listed: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from negvol_pacs.audit import trail
 from negvol_pacs.audit.messages import Party
@@ -94,6 +95,7 @@ class Door:
             address=assoc.requestor.address,
             open_associations=0,
             certificate=certificate_of(assoc.dul.socket.socket),
+            reports_only=wanted <= {StorageCommitmentPushModel, Verification},
             has_space=wanted.isdisjoint(self._stored) or self._has_space(),
         )
 

@@ -29,12 +29,16 @@ from pynetdicom.sop_class import (
     LegacyConvertedEnhancedCTImageStorage,
     ModalityWorklistInformationFind,
     SegmentationStorage,
+    StorageCommitmentPushModel,
     Verification,
     XRay3DCraniofacialImageStorage,
 )
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
+from negvol_pacs.network.checkpoint import Checkpoint
+from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
+from negvol_pacs.network.committer import Committer
 from negvol_pacs.network.door import Door
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.reception import Reception
@@ -138,6 +142,7 @@ class Listener:
         self._config, self._inbox = config, inbox
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
+        self._committer = Committer(config, inbox)
         self._door = Door(config, inbox, frozenset(IMAGE_CLASSES))
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
@@ -162,6 +167,8 @@ class Listener:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_FIND, Worklist(self._config, self._inbox.ledger).find),
+            (evt.EVT_N_EVENT_REPORT, self._report),
+            (evt.EVT_N_ACTION, self._committer.requested),
         ]
         node = self._config.node
         address = (node.host, node.port)
@@ -179,11 +186,12 @@ class Listener:
         self._server = server
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self._thread.start()
+        self._committer.start()
         _log.info("listener-started", ae_title=node.ae_title, host=self.address[0], port=self.address[1])
 
     def reload(self, config: Config) -> None:
         """Take over peers and certificates for associations to come; open ones go on."""
-        self._config = config
+        self._config = self._committer.config = config
         self._door.reload(config)
 
     def stop(self, grace_s: float = 5.0) -> None:
@@ -198,9 +206,11 @@ class Listener:
             assoc.join(max(0.0, deadline - time.monotonic()))
             if assoc.is_alive():
                 assoc.abort()
+        self._committer.stop()
         _log.info("listener-stopped")
 
     def _prepare(self, assoc: Association) -> Callable[[], None]:
+        assoc._reactor_checkpoint = Checkpoint()
         assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
         return lambda: self._ended(assoc)
 
@@ -228,6 +238,10 @@ class Listener:
                 association=event.assoc.dimse.association_id,
                 calling_ae=event.assoc.requestor.primitive.calling_ae_title,
             )
+
+    def _report(self, event: evt.Event) -> tuple[int, None]:
+        peer = event.assoc.requestor.primitive.calling_ae_title.strip()
+        return ReportTaker(self._inbox.ledger.commitments, self._config.archives).take(event, peer), None
 
     def _echo(self, _event: evt.Event) -> int:
         return 0x0000
@@ -302,6 +316,8 @@ def _entity(config: Config) -> AE:
     ae.dimse_timeout = ae.network_timeout = config.limits.network_timeout_s
     ae.maximum_associations = 1 << 30  # pynetdicom counts silent connections too: admission counts instead
     ae.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+    # As SCU, too: a destination reports by an association of its own (PS3.4 section J.3.3).
+    ae.add_supported_context(StorageCommitmentPushModel, list(SYNTAXES), scu_role=True, scp_role=True)
     for sop_class in IMAGE_CLASSES:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     for sop_class in RESULT_CLASSES:

@@ -137,11 +137,11 @@ def _find_series(assoc: Association, wanted: Wanted, destination: Destination) -
     study.QueryRetrieveLevel, study.StudyInstanceUID, study.ModalitiesInStudy = "STUDY", "", "SR"
     study.PatientID = wanted.patient_id
     found = []
-    for answer in _find(assoc, study, destination):
+    for answer in find(assoc, study, destination):
         series = Dataset()
         series.QueryRetrieveLevel, series.StudyInstanceUID = "SERIES", answer.StudyInstanceUID
         series.Modality, series.SeriesNumber, series.SeriesInstanceUID = "SR", str(wanted.series_number), ""
-        for match in _find(assoc, series, destination):
+        for match in find(assoc, series, destination):
             item = Dataset()
             item.QueryRetrieveLevel, item.StudyInstanceUID = "SERIES", answer.StudyInstanceUID
             item.SeriesInstanceUID = match.SeriesInstanceUID
@@ -149,8 +149,16 @@ def _find_series(assoc: Association, wanted: Wanted, destination: Destination) -
     return found
 
 
-def _find(assoc: Association, query: Dataset, destination: Destination) -> list[Dataset]:
-    """Answers to a C-FIND."""
+def find(assoc: Association, query: Dataset, destination: Destination) -> list[Dataset]:
+    """Return the answers to a C-FIND of the Study Root model.
+
+    Raises
+    ------
+    PeerUnreachable
+        The association was lost.
+    QueryFailed
+        Any other answer than success.
+    """
     try:
         answers = list(assoc.send_c_find(query, _FIND))
     except (ValueError, RuntimeError) as error:

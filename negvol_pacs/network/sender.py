@@ -20,7 +20,7 @@ from pynetdicom.sop_class import Verification
 from negvol_pacs.audit.messages import Party
 from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config, Destination, Limits
-from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, PeerUnreachable
+from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, NotOffered, PeerUnreachable
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
 from negvol_pacs.network.tls import client_context
@@ -51,7 +51,7 @@ def send(
     config: Config | None = None,
     on_sent: Callable[[Sent], None] | None = None,
 ) -> list[Sent]:
-    """Send DICOM files by C-STORE over one association.
+    """Send DICOM files by C-STORE over one association, or by STOW-RS.
 
     Parameters
     ----------
@@ -79,6 +79,10 @@ def send(
     DeliveryRefused
         A rejection that will not pass, a SOP class that is not accepted, or any other status.
     """
+    if destination.kind == "dicomweb":
+        from negvol_pacs.network import stow
+
+        return stow.send(paths, destination, on_sent)
     files = list(paths)
     headers = [_header(path) for path in files]
     wanted = {(header.MediaStorageSOPClassUID, header.TransferSyntaxUID) for header in headers}
@@ -110,7 +114,7 @@ def send_folder(
 
 
 def echo(destination: Destination, config: Config | None = None) -> float:
-    """Ask a destination whether it is there (C-ECHO).
+    """Ask a destination whether it is there (C-ECHO, or a query by QIDO-RS).
 
     Returns
     -------
@@ -123,6 +127,11 @@ def echo(destination: Destination, config: Config | None = None) -> float:
         As for `send`.
     """
     start = time.monotonic()
+    if destination.kind == "dicomweb":
+        from negvol_pacs.network import stow
+
+        stow.echo(destination)
+        return time.monotonic() - start
     with associated(destination, config or Config(), [(Verification, ImplicitVRLittleEndian)]) as assoc:
         if not assoc.accepted_contexts:
             raise DeliveryRefused(f"{destination.name} does not accept verification")
@@ -130,6 +139,11 @@ def echo(destination: Destination, config: Config | None = None) -> float:
     if status.get("Status") != 0x0000:
         raise DeliveryFailed(f"{destination.name} did not answer the C-ECHO with success")
     return time.monotonic() - start
+
+
+def may_pass(status: int) -> bool:
+    """Tell whether to send an object again may help, after this failure status."""
+    return status in _PASSING
 
 
 class _Entity(AE):  # type: ignore[misc]
@@ -162,6 +176,8 @@ def associated(
     contexts: Iterable[tuple[str, str]],
     taken: Iterable[str] = (),
     on_store: Callable[[evt.Event], int] | None = None,
+    *,
+    on_report: Callable[[evt.Event], tuple[int, None]] | None = None,
 ) -> Iterator[Association]:
     """Open an association with a destination, released at the end of the block.
 
@@ -177,6 +193,8 @@ def associated(
         SOP classes that we store for the peer, as C-GET needs it (PS3.7 section D.3.3.4).
     on_store
         Handler of their C-STORE requests.
+    on_report
+        Handler of the peer's N-EVENT-REPORT requests.
 
     Raises
     ------
@@ -195,6 +213,8 @@ def associated(
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _hold_reactor)]
     if on_store is not None:
         handlers.append((evt.EVT_C_STORE, on_store))
+    if on_report is not None:
+        handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
     try:
         context = client_context(destination)
         assoc = ae.associate(
@@ -224,7 +244,7 @@ def _hold_reactor(event: evt.Event) -> None:
 def _not_associated(assoc: Association, destination: Destination, failure: str) -> Exception:
     if assoc.rejected_contexts:
         names = ", ".join(sorted({context.abstract_syntax.name for context in assoc.rejected_contexts}))
-        return DeliveryRefused(f"{destination.name} does not accept {names}")
+        return NotOffered(f"{destination.name} does not accept {names}")
     if not assoc.is_rejected:
         reason = failure or assoc.dul.socket.failure
         return PeerUnreachable(f"{destination.name} cannot be reached{': ' if reason else ''}{reason}")
@@ -250,7 +270,7 @@ def _store(assoc: Association, path: Path, header: Dataset, destination: Destina
     elif status in _WARNINGS or status == _ALREADY_THERE:
         log.warning("object-sent", status=f"{status:04X}", comment=str(answer.get("ErrorComment", "")))
     else:
-        kind = DeliveryFailed if status in _PASSING else DeliveryRefused
+        kind = DeliveryFailed if may_pass(status) else DeliveryRefused
         comment = f" ({answer.ErrorComment})" if "ErrorComment" in answer else ""
         raise kind(f"{destination.name} answered {status:04X}{comment}")
     return Sent(sop_uid, status)

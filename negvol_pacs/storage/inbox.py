@@ -261,6 +261,18 @@ class Inbox:
             self.path(entry).unlink(missing_ok=True)
         return outcome, kept
 
+    def is_whole(self, instance: Instance) -> bool:
+        """Tell whether the data set on disk is still the one that was received, by its hash."""
+        digest = hashlib.sha256()
+        try:
+            with self.path(instance).open("rb") as file:
+                file.seek(-instance.size, os.SEEK_END)
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError:
+            return False
+        return digest.hexdigest() == instance.sha256
+
     def path(self, instance: Instance) -> Path:
         """Return the file of an instance."""
         return self._root / instance.path

@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from negvol_pacs.storage.commitment_requests import CommitmentRequests
+from negvol_pacs.storage.commitments import Commitments
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.orders import Orders
 from negvol_pacs.storage.records import (
@@ -74,6 +76,9 @@ class Ledger:
         self._clock = clock
         self.orders = Orders(self._database, clock)
         """What the worklist brought."""
+        self.commitments = Commitments(self._database, clock)
+        """What destinations answer for."""
+        self.commitment_requests = CommitmentRequests(self._database)
 
     def close(self) -> None:
         """Close all connections."""
@@ -303,13 +308,22 @@ class Ledger:
         return bool(sop_uid) and bool(self._database.all(query))
 
     def record_attempt(
-        self, sop_uid: str, destination: str, state: DeliveryState, error: str = "", next_try: float = 0.0
+        self,
+        sop_uid: str,
+        destination: str,
+        state: DeliveryState,
+        error: str = "",
+        next_try: float = 0.0,
+        *,
+        counted: bool = True,
     ) -> None:
-        """Enter the outcome of one attempt to deliver a result."""
+        """Enter the outcome of one attempt to deliver a result, unless it was confirmed meanwhile."""
         mine = (deliveries.c.sop_uid == sop_uid) & (deliveries.c.destination == destination)
-        values = {"state": state, "error": error, "next_try": next_try, "updated_at": self._clock()}
+        open_ones = mine & (deliveries.c.state != DeliveryState.CONFIRMED)
+        values: dict[str, Any] = {"state": state, "error": error, "next_try": next_try, "updated_at": self._clock()}
+        values["attempts"] = deliveries.c.attempts + int(counted)
         with self._database.writing() as connection:
-            connection.execute(deliveries.update().where(mine).values(**values, attempts=deliveries.c.attempts + 1))
+            connection.execute(deliveries.update().where(open_ones).values(**values))
 
     def retry_delivery(self, sop_uid: str, destination: str) -> None:
         """Plan a delivery anew, from the first attempt on."""

@@ -23,6 +23,9 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
     """Tried in vain; tried again at ``next_try``."""
     SENT = "sent"
+    """The destination took it and has not yet confirmed that it keeps it."""
+    CONFIRMED = "confirmed"
+    """Delivered: the destination answers for it, or was found to have it."""
     NEEDS_PERSON = "needs person"
 
 

@@ -101,3 +101,28 @@ orders = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
     sa.Column("identifier", sa.LargeBinary, nullable=False),
 )
+
+commitments = sa.Table(
+    "commitments",
+    METADATA,
+    sa.Column("transaction_uid", sa.String(64), primary_key=True),
+    sa.Column("sop_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("answered_at", sa.Double, nullable=False),
+)
+
+commitment_requests = sa.Table(
+    "commitment_requests",
+    METADATA,
+    sa.Column("calling_ae", sa.String(16), primary_key=True),
+    sa.Column("transaction_uid", sa.String(64), primary_key=True),
+    sa.Column("called_ae", sa.String(16), nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("objects", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_try", sa.Double, nullable=False),
+)

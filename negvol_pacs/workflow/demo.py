@@ -51,6 +51,7 @@ name = "demo PACS"
 ae_title = "{pacs}"
 host = "127.0.0.1"
 port = {pacs_port}
+confirm = "none"
 
 [limits]
 min_free_bytes = 268435456

@@ -11,8 +11,7 @@ import structlog
 from pydicom import Dataset
 
 from negvol_pacs.config import Config
-from negvol_pacs.errors import DeliveryRefused, NetworkError, SeriesRefused
-from negvol_pacs.network.sender import send
+from negvol_pacs.errors import SeriesRefused
 from negvol_pacs.report.document import Report
 from negvol_pacs.segmentation.weights import Networks
 from negvol_pacs.series.selection import Selection, read_headers, select_series
@@ -21,7 +20,8 @@ from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
-from negvol_pacs.workflow import pipeline, priors
+from negvol_pacs.workflow import pipeline, priors, routing
+from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.orders import find_order
 from negvol_pacs.workflow.pulse import Pulse
@@ -104,8 +104,7 @@ class Steps:
         if self._state(study, generation) is State.CANCELLED:
             log.info("study-cancelled")
             return []
-        destinations = [destination.name for destination in self._config.destinations]
-        self._ledger.record_results(results, destinations)
+        self._ledger.record_results(results, self._destinations(study, generation, series))
         # After a crash at this very point the step runs again: then it is done already, and goes on.
         if not self._ledger.set_state(study, generation, State.DONE, expected=[State.PROCESSING, State.DONE]):
             return []
@@ -118,38 +117,15 @@ class Steps:
         ]
 
     def deliver(self, study: str, result: str, destination: str) -> float | None:
-        """Send one result to one destination once, and plan the next attempt when that may help."""
-        log = _log.bind(study=study, result=result, destination=destination)
-        delivery = next(
-            (d for d in self._ledger.deliveries(study) if (d.sop_uid, d.destination) == (result, destination)), None
-        )
-        if delivery is None or delivery.state in (DeliveryState.SENT, DeliveryState.NEEDS_PERSON):
-            return None
-        peer = next((item for item in self._config.destinations if item.name == destination), None)
-        try:
-            if peer is None:
-                raise DeliveryRefused(f"there is no destination {destination} in the configuration")
-            send([self._path(study, result)], peer, self._config)
-        except NetworkError as error:
-            delay_s = None if isinstance(error, DeliveryRefused) else self._delay(delivery.attempts + 1)
-            if delay_s is None:
-                log.error("delivery-needs-person", code=error.code, reason=str(error))
-                self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, str(error))
-            else:
-                log.warning("delivery-failed", code=error.code, reason=str(error), retry_in_s=delay_s)
-                next_try = time.time() + delay_s
-                self._ledger.record_attempt(result, destination, DeliveryState.FAILED, str(error), next_try)
-            return delay_s
-        self._ledger.record_attempt(result, destination, DeliveryState.SENT)
-        log.info("delivery-sent", attempts=delivery.attempts + 1)
-        return None
+        """Send one result to one destination, or confirm it, and say when to look again."""
+        return Deliveries(self._config, self._ledger, self._outbox).deliver(study, result, destination)
 
     def give_up(self, lost: Lost) -> None:
         """Write down that a workflow ended without an answer and needs a person; repeating changes nothing."""
         study, *rest = lost.arguments
         if lost.kind == "delivery":
             result, destination, _ = rest
-            waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED])
+            waiting = self._ledger.deliveries(study, [DeliveryState.PENDING, DeliveryState.FAILED, DeliveryState.SENT])
             if any((d.sop_uid, d.destination) == (result, destination) for d in waiting):
                 self._ledger.record_attempt(result, destination, DeliveryState.NEEDS_PERSON, lost.reason)
                 _log.error("delivery-needs-person", study=study, result=result, reason=lost.reason)
@@ -237,6 +213,14 @@ class Steps:
         for item in series:
             self._order(item)
 
+    def _destinations(self, study: str, generation: int, series: Sequence[Series]) -> list[str]:
+        """Return the destinations whose rule fits the series that was measured."""
+        measured = {verdict.series_uid for verdict in self._ledger.verdicts(study, generation) if verdict.measured}
+        chosen = [item for item in series if item.series_instance_uid in measured] or series
+        instances = self._ledger.instances(study, generation)
+        own = [entry for entry in instances if entry.series_uid in measured] or instances
+        return routing.takers(self._config.destinations, routing.Traits.of(chosen, own))
+
     def _headers(self, study: str, generation: int) -> list[Series]:
         return read_headers(self._inbox.paths(study, generation))
 
@@ -294,12 +278,6 @@ class Steps:
             uid = measured.series_instance_uid
             entries.append(SeriesVerdict(study, generation, uid, measured=True, code="", reason=""))
         self._ledger.record_verdicts(entries)
-
-    def _delay(self, attempts: int) -> float | None:
-        """Seconds until the next attempt: doubling up to the longest; None when it is time to give up."""
-        rules = self._config.delivery
-        delays = [min(rules.first_retry_s * 2**n, rules.longest_retry_s) for n in range(attempts)]
-        return None if sum(delays) > rules.give_up_after_s else delays[-1]
 
 
 class _Progress:

@@ -123,7 +123,9 @@ def dcmqi(tool: str, *arguments: object) -> None:
 
 
 def test_the_queue_shows_the_study_as_done(delivered: Delivered) -> None:
-    wait_for(lambda: len(delivered.node.logged("delivery-sent")) == 2, 30, "both deliveries are written down")
+    wait_for(lambda: len(delivered.node.logged("delivery-confirmed")) == 2, 60, "both deliveries are confirmed")
+    assert {entry["how"] for entry in delivered.node.logged("delivery-confirmed")} == {"commitment"}
+    assert len(delivered.node.logged("delivery-sent")) == 2
     assert "2 of 2 deliveries made" in delivered.node.cli("queue", "list")
     shown = delivered.node.cli("queue", "show", delivered.ct[0].StudyInstanceUID)
     assert "measured" in shown

@@ -16,6 +16,7 @@ from negvol_pacs.errors import DiskFull, NoHead, StorageError
 from negvol_pacs.storage.inbox import Origin
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
 from negvol_pacs.workflow import layout, pipeline
+from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.steps import Steps
 from negvol_pacs.workflow.worker import _is_disk_full
@@ -88,7 +89,7 @@ def test_an_unreachable_destination_is_tried_again_until_time_is_up(tmp_path):
         path.write_bytes(b"\0" * 128 + b"DICM")
         books.ledger.record_attempt(RESULT, "pacs", DeliveryState.FAILED)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("negvol_pacs.workflow.steps.send", unreachable)
+            patch.setattr("negvol_pacs.workflow.delivery.send", unreachable)
             delays = [books.steps.deliver(STUDY, RESULT, "pacs") for _ in range(4)]
         assert delays == [2, 3, 3, None]
         assert books.delivery().state is DeliveryState.NEEDS_PERSON
@@ -102,10 +103,10 @@ def unreachable(*_):
 
 @given(st.floats(0.1, 100), st.floats(0.1, 1000), st.floats(0.1, 1e5))
 def test_delays_grow_to_the_longest_and_end(first, longest, give_up):
-    steps = Steps.__new__(Steps)
-    steps._config = Config(delivery=Delivery(first_retry_s=first, longest_retry_s=longest, give_up_after_s=give_up))
+    rules = Delivery(first_retry_s=first, longest_retry_s=longest, give_up_after_s=give_up)
+    deliveries = Deliveries(Config(delivery=rules), None, None)
     total, attempts, former = 0.0, 0, 0.0
-    while (delay := steps._delay(attempts + 1)) is not None and attempts < 50:
+    while (delay := deliveries.delay(attempts + 1)) is not None and attempts < 50:
         assert former <= delay <= longest
         total, attempts, former = total + delay, attempts + 1, delay
     assert total <= give_up * 1.0001
@@ -177,9 +178,9 @@ def test_a_lost_delivery_needs_a_person_and_one_that_arrived_does_not(books):
     lost = Lost("delivery/x", "delivery", (STUDY, RESULT, "pacs", 1), "it crashed")
     books.steps.give_up(lost)
     assert books.delivery().state is DeliveryState.NEEDS_PERSON
-    books.ledger.record_attempt(RESULT, "pacs", DeliveryState.SENT)
+    books.ledger.commitments.confirm(RESULT, "pacs")
     books.steps.give_up(replace(lost, reason="again"))
-    assert books.delivery().state is DeliveryState.SENT
+    assert books.delivery().state is DeliveryState.CONFIRMED
 
 
 def test_each_series_that_the_gate_refuses_has_its_reason(books, make_ct):
