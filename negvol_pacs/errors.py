@@ -54,9 +54,28 @@ Every class has a ``code`` (stable, for logs, queue and reports); the message is
 sentence that a radiographer or a PACS administrator understands.
 """
 
+import struct
 from typing import ClassVar
 
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
 from negvol_pacs.quality import QualityFlag
+
+MALFORMED = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    AssertionError,
+    struct.error,
+    BytesLengthException,
+    InvalidDicomError,
+)
+"""What pydicom and the decoders raise when bytes are not what they should be."""
 
 
 class NegvolError(Exception):

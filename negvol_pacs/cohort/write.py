@@ -7,10 +7,10 @@ import pandas as pd
 
 from negvol_pacs.cohort.agreement import draw_agreement, find_repeats
 from negvol_pacs.cohort.asymmetry import draw_asymmetry, outliers
-from negvol_pacs.cohort.collect import Collection
 from negvol_pacs.cohort.correlation import correlate, draw_correlation
 from negvol_pacs.cohort.table import Measure, build_table, measures
 from negvol_pacs.errors import NothingFound
+from negvol_pacs.report.collection import Collection
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ def cohort(
     config_file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Put the reports of a folder or of a PACS into a table (CSV, parquet) and draw what they show."""
-    from negvol_pacs.cohort.collect import read_folder
     from negvol_pacs.cohort.write import write_cohort
+    from negvol_pacs.report.collection import read_folder
 
     if Path(source).is_dir():
         found = read_folder(Path(source))

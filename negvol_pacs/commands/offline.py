@@ -31,8 +31,8 @@ def process(
     ] = None,
 ) -> None:
     """Measure a series without any network: SEG, SR, picture, numbers and widths into a folder."""
-    from negvol_pacs.cohort.collect import read_folder
     from negvol_pacs.report.change import find_prior
+    from negvol_pacs.report.collection import read_folder
     from negvol_pacs.report.table import findings_table
     from negvol_pacs.segmentation.weights import load_networks, resolve_device
     from negvol_pacs.series.selection import read_headers, select_series

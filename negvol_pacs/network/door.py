@@ -8,11 +8,11 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from negvol_pacs.audit import trail
-from negvol_pacs.audit.messages import Party
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
 from negvol_pacs.network.admission import Rejection, Request, admit, crowded
+from negvol_pacs.network.audit import trail
+from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.tls import Secured, certificate_of
 from negvol_pacs.storage.inbox import Inbox
 

@@ -14,9 +14,9 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
-from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError, StorageError, WrongSOPClass
+from negvol_pacs.network.audit.trail import Transfers
 from negvol_pacs.storage.inbox import Inbox, Incoming, Origin
 
 _MAX_MESSAGE = 1 << 20

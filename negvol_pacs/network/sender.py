@@ -17,10 +17,10 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
-from negvol_pacs.audit.messages import Party
-from negvol_pacs.audit.trail import Transfers
 from negvol_pacs.config import Config, Destination, Limits
 from negvol_pacs.errors import ConfigError, DeliveryFailed, DeliveryRefused, NotOffered, PeerUnreachable
+from negvol_pacs.network.audit.messages import Party
+from negvol_pacs.network.audit.trail import Transfers
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
 from negvol_pacs.network.tls import client_context

@@ -16,10 +16,10 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.status import STATUS_FAILURE, code_to_category
 
-from negvol_pacs.audit.messages import Party
-from negvol_pacs.audit.trail import queried
 from negvol_pacs.config import Config
 from negvol_pacs.errors import MalformedObject, StorageError
+from negvol_pacs.network.audit.messages import Party
+from negvol_pacs.network.audit.trail import queried
 from negvol_pacs.network.matching import answer, matches
 from negvol_pacs.network.query import PENDING, UNABLE, Answer, Query
 from negvol_pacs.storage.ledger import Ledger

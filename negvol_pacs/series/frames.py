@@ -7,35 +7,17 @@ taken from their positions alone, so Dimension Index Values are not needed.
 """
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset, config
 from pydicom.datadict import dictionary_description, tag_for_keyword
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 from pydicom.uid import XRay3DCraniofacialImageStorage
 
-from negvol_pacs.errors import MissingAttribute
+from negvol_pacs.errors import MALFORMED, MissingAttribute
 from negvol_pacs.series.series import Series
-
-MALFORMED = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    AssertionError,
-    struct.error,
-    BytesLengthException,
-    InvalidDicomError,
-)
-"""What pydicom and the decoders raise when bytes are not what they should be."""
 
 _LARGEST = 1e7  # no millimetre, count or grey value of a CT is larger; NaN is refused by the same comparison
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "XRay3DFrameTypeSequence")

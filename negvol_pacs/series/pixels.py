@@ -17,8 +17,8 @@ from pydicom import uid as syntax
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 
-from negvol_pacs.errors import UnreadablePixels
-from negvol_pacs.series.frames import MALFORMED, text
+from negvol_pacs.errors import MALFORMED, UnreadablePixels
+from negvol_pacs.series.frames import text
 from negvol_pacs.series.isolation import Decoder
 
 NATIVE = frozenset({syntax.ImplicitVRLittleEndian, syntax.ExplicitVRLittleEndian, syntax.ExplicitVRBigEndian})

@@ -12,9 +12,9 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from negvol_pacs.config import SeriesRules
-from negvol_pacs.errors import NoSuitableSeries, SeriesRefused
+from negvol_pacs.errors import MALFORMED, NoSuitableSeries, SeriesRefused
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.series.frames import MALFORMED, is_multiframe, items, text
+from negvol_pacs.series.frames import is_multiframe, items, text
 from negvol_pacs.series.gate import Passed, check
 from negvol_pacs.series.series import Series
 

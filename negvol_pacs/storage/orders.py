@@ -5,7 +5,6 @@ Unless the whole item is wanted, the patient's name and all else that no report 
 """
 
 import hashlib
-import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -22,23 +21,11 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from negvol_pacs.errors import MalformedObject
+from negvol_pacs.errors import MALFORMED, MalformedObject
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.records import Order
 from negvol_pacs.storage.scan import scan
 from negvol_pacs.storage.schema import orders
-
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-)
-"""What pydicom raises when bytes are not what they should be."""
 
 STEPS = "ScheduledProcedureStepSequence"
 _IDENTITY = ("PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyInstanceUID", "RequestedProcedureID")
@@ -65,7 +52,7 @@ def decode(identifier: bytes) -> Dataset:
     try:
         ds = read_dataset(BytesIO(identifier), is_implicit_VR=True, is_little_endian=True)
         step(ds)  # read now, so that it cannot fail later
-    except _UNREADABLE as error:
+    except MALFORMED as error:
         raise MalformedObject("the identifier cannot be read") from error
     return ds
 

@@ -7,11 +7,11 @@ import pydicom
 import structlog
 from pydicom.errors import InvalidDicomError
 
-from negvol_pacs.cohort.collect import read_file, read_folder
 from negvol_pacs.config import Config, Destination
 from negvol_pacs.errors import NetworkError, ReportError
 from negvol_pacs.network.retriever import Wanted, fetch_reports
 from negvol_pacs.report.change import find_prior
+from negvol_pacs.report.collection import read_file, read_folder
 from negvol_pacs.report.document import Report
 from negvol_pacs.report.patient import Patient
 from negvol_pacs.report.sr import SERIES_NUMBER

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import structlog
 
-from negvol_pacs.audit.trail import recording
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError
+from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.storage.records import State
 from negvol_pacs.workflow import layout, process

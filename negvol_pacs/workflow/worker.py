@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 import torch
 
-from negvol_pacs.audit.trail import recording
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
+from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate

@@ -3,6 +3,7 @@
 import dataclasses
 
 import highdicom as hd
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from negvol_pacs.joint.folding import crossings
 from negvol_pacs.joint.measure import SIDED, measure, volume
 from negvol_pacs.joint.surface import to_manifold
 from negvol_pacs.quality import QualityFlag
+from negvol_pacs.segmentation.masks import joint_masks_from_labels
 from negvol_pacs.training.analytic_joints import parametric_fossa
 
 ANGLES = (Quantity.HCA, Quantity.SRA)
@@ -192,9 +194,6 @@ def test_any_joint_gives_a_number_or_a_flag(right, left):
 
 @pytest.mark.slow
 def test_a_real_patient(shared_data):
-    nibabel = pytest.importorskip("nibabel")
-    from negvol_pacs.segmentation.masks import joint_masks_from_labels
-
     image = nibabel.load(shared_data / "shapes" / "dentalseg_postsurgery_labels.nii.gz")
     labels = np.asarray(image.dataobj).astype(np.uint8)
     affine = np.diag([-1.0, -1, 1, 1]) @ image.affine  # RAS to LPS

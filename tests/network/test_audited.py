@@ -15,10 +15,10 @@ from network_node import RunningNode, free_port, write_series
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage
 
-from negvol_pacs.audit import trail
-from negvol_pacs.audit.messages import Party
 from negvol_pacs.config import Audit, Destination, Syslog
 from negvol_pacs.errors import DeliveryRefused
+from negvol_pacs.network.audit import trail
+from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.sender import send
 from negvol_pacs.network.tls import server_context
 

@@ -9,9 +9,9 @@ from xml.etree.ElementTree import fromstring
 import pytest
 from structlog.testing import capture_logs
 
-from negvol_pacs.audit import trail
-from negvol_pacs.audit.messages import Party
 from negvol_pacs.config import Audit, Config, Node, Syslog
+from negvol_pacs.network.audit import trail
+from negvol_pacs.network.audit.messages import Party
 
 
 def make_config(folder, **audit):

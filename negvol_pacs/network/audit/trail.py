@@ -17,10 +17,10 @@ from pathlib import Path
 import structlog
 from pydicom import dcmread
 
-from negvol_pacs.audit import messages
-from negvol_pacs.audit.messages import Party, Reporter, Transfer
-from negvol_pacs.audit.syslog import SyslogClient
 from negvol_pacs.config import Config
+from negvol_pacs.network.audit import messages
+from negvol_pacs.network.audit.messages import Party, Reporter, Transfer
+from negvol_pacs.network.audit.syslog import SyslogClient
 
 _ALERT_EVERY_S = 10.0
 """The same alert about the same address is told so often at most, with the number of those between."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from invented_reports import ALGORITHM, head, invent, report, save
 from pydicom import Dataset
 
-from negvol_pacs.cohort.collect import latest, read_folder
+from negvol_pacs.report.collection import latest, read_folder
 from negvol_pacs.report.document import read_report
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ImplicitVRLittleEndian
 
-from negvol_pacs.audit import messages
-from negvol_pacs.audit.messages import Party, Reporter, Transfer
+from negvol_pacs.network.audit import messages
+from negvol_pacs.network.audit.messages import Party, Reporter, Transfer
 
 REPORTER = Reporter("NEGVOL", "Ward 3")
 PEER = Party("CT1", "192.0.2.7", requestor=True)
