@@ -8,12 +8,13 @@ import numpy as np
 import structlog
 from manifold3d import Manifold
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import InflationError, JointError
 from negvol_pacs.joint.angles import horizontal_condylar_angle, posterior_border, sagittal_ramus_angle
 from negvol_pacs.joint.bones import articulating_area, measure_head
-from negvol_pacs.joint.clipping import crop, negative_volume
+from negvol_pacs.joint.clipping import above, negative_volume
 from negvol_pacs.joint.condyle import Condyle
 from negvol_pacs.joint.coronal import measure_coronal_spaces
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Landmark, Measurement, Quantity, Symmetry
@@ -168,8 +169,9 @@ class _Joint:
         return None
 
     def _touches(self, surfaces: JointSurfaces, bone: Rays) -> bool:
-        gap = np.linalg.norm(bone.nearest(surfaces.mc.vertices) - surfaces.mc.vertices, axis=1)
-        return bool((gap < CONTACT_MM).any())
+        index = surfaces.bone.map_reference_to_indices(surfaces.mc.vertices, round_output=False)
+        near = surfaces.mc.vertices[ndimage.map_coordinates(surfaces.bone.array, index.T, order=1) > 0]
+        return bool((np.linalg.norm(bone.nearest(near) - near, axis=1) < CONTACT_MM).any())
 
     def _take_fossa(self, fossa: Fossa, condyle: Condyle) -> None:
         if not fossa.postglenoid_is_lip:  # all that follows rests on its landmarks
@@ -235,15 +237,17 @@ class _Joint:
         inflation = inflate(surfaces.mc, bone, fossa.opening)
         if not inflation.converged:
             self.doubt |= {QualityFlag.NOT_CONVERGED}
-        inflated = to_manifold(inflation.mesh)
-        self.near = crop(surfaces.tb_solid, inflated, ball_over(fossa))
+        inflated = above(to_manifold(inflation.mesh), fossa.opening)
+        if inflated.is_empty():
+            raise InflationError("The inflated condyle does not reach above the opening.")
+        self.near = surfaces.tb_solid(inflated, ball_over(fossa))
         solid = negative_volume(inflated, surfaces.mc_solid, self.near, fossa.opening)
         space = from_manifold(solid)
         if len(crossings(space)):
             raise InflationError("The negative volume crosses itself.")
         self._take(Quantity.NV_VOLUME, volume(space))
         self._take(Quantity.NV_AREA, area(space))
-        self._take(Quantity.FOSSA_AREA, articulating_area(solid, surfaces.tb_solid))
+        self._take(Quantity.FOSSA_AREA, articulating_area(solid, self.near))
         self._take_widths(map_widths(surfaces.mc, inflation, fossa.opening))
         return space
 
@@ -267,7 +271,7 @@ class _Joint:
     def _take_sphere(self, surfaces: JointSurfaces, fossa: Fossa) -> None:
         if QualityFlag.CONDYLE_OUTSIDE_FOSSA in self.flags:
             raise _OutsideFossa("The condyle stands outside the fossa.")
-        bone = surfaces.tb_solid if self.near is None else self.near
+        bone = surfaces.tb_solid(ball_over(fossa)) if self.near is None else self.near
         self._take(Quantity.SPHERE, sphere_volume(surfaces.mc_solid, bone, fossa))
 
     def _miss(self, quantity: Quantity, reason: QualityFlag) -> None:

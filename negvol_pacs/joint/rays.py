@@ -21,7 +21,7 @@ class Rays:
     def __init__(self, mesh: Mesh) -> None:
         # Open3D computes in float32: near the origin that is 1e-6 mm, at a scanner's coordinates 1e-4 mm.
         self._origin = mesh.vertices.mean(axis=0)
-        self._scene: Any = o3d.t.geometry.RaycastingScene(nthreads=1)
+        self._scene: Any = o3d.t.geometry.RaycastingScene()
         self._scene.add_triangles(_tensor(mesh.vertices - self._origin), _tensor(mesh.triangles, np.uint32))
 
     def distance(self, start: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:

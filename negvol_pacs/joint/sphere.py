@@ -10,7 +10,7 @@ import numpy as np
 from manifold3d import Manifold
 
 from negvol_pacs.errors import InflationError
-from negvol_pacs.joint.clipping import SMALLEST_SHARE
+from negvol_pacs.joint.clipping import SMALLEST_SHARE, above, subtract
 from negvol_pacs.joint.fossa import Fossa
 from negvol_pacs.joint.surface import shared_area
 
@@ -32,8 +32,7 @@ def sphere_volume(mc: Manifold, tb: Manifold, fossa: Fossa) -> float:
     InflationError
         If no part of it touches the condyle.
     """
-    normal = fossa.opening.normal
-    space = ball_over(fossa).trim_by_plane(tuple(normal), float(fossa.opening.point @ normal)) - mc - tb
+    space = subtract(ball_over(fossa), mc, tb)
     pieces = [piece for piece in space.decompose() if piece.volume() > SMALLEST_SHARE * space.volume()]
     pieces = [piece for piece in pieces if shared_area(piece, mc) > 0]  # the sphere may reach through the roof
     if not pieces:
@@ -42,6 +41,6 @@ def sphere_volume(mc: Manifold, tb: Manifold, fossa: Fossa) -> float:
 
 
 def ball_over(fossa: Fossa) -> Manifold:
-    """Return the ball whose diameter is the fossa's width."""
+    """Return the half ball over the opening whose diameter is the fossa's width."""
     middle = (fossa.eminence + fossa.postglenoid) / 2
-    return Manifold.sphere(fossa.width / 2, SEGMENTS).translate(tuple(middle))
+    return above(Manifold.sphere(fossa.width / 2, SEGMENTS).translate(tuple(middle)), fossa.opening)

@@ -17,16 +17,49 @@ from negvol_pacs.segmentation.masks import JointMasks
 SMOOTHING_VOXELS = 0.5  # moves a surface of 5 mm radius by less than 0.01 mm at 0.4 mm spacing
 CRUMB_MM3 = 5.0  # smaller pieces of temporal bone are noise and must not confine the joint space
 SIMPLIFY_MM = 0.005  # collapses marching cubes' slivers, which spoil cotangents
+MARGIN_MM = 1.0
+LONGEST_EDGE_MM = 1.0  # of the condyle: where simplifying left a flat piece bare, nothing could inflate
 
 
 @dataclass(frozen=True)
 class JointSurfaces:
-    """Closed surfaces of condyle and temporal bone of one side, LPS mm; also as solids for boolean operations."""
+    """Closed surfaces of condyle and temporal bone of one side, LPS mm.
+
+    Attributes
+    ----------
+    mc, tb
+        Surfaces.
+    mc_solid
+        The condyle as a solid for boolean operations.
+    bone
+        Probability of the temporal bone, of which ``tb`` is the 0.5 level.
+    """
 
     mc: Mesh
     tb: Mesh
     mc_solid: Manifold
-    tb_solid: Manifold
+    bone: hd.Volume
+
+    def tb_solid(self, *parts: Manifold) -> Manifold:
+        """Return the temporal bone within ``MARGIN_MM`` of the box around some solids, as a solid.
+
+        Its surface is ``tb`` but where the box cuts it. The whole bone would cost booleans ten times their time.
+
+        Raises
+        ------
+        SegmentationEmpty
+            If there is no bone in the box.
+        """
+        boxes = np.array([part.bounding_box() for part in parts])
+        low, high = boxes[:, :3].min(axis=0) - MARGIN_MM, boxes[:, 3:].max(axis=0) + MARGIN_MM
+        corners = np.stack(np.meshgrid(*np.transpose([low, high]), indexing="ij"), axis=-1).reshape(-1, 3)
+        index = self.bone.map_reference_to_indices(corners, round_output=False)
+        first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
+        last = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, self.bone.spatial_shape)
+        if (last <= first).any():
+            raise SegmentationEmpty("no temporal bone near the condyle")
+        box = self.bone[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+        return to_manifold(_surface(box))
 
 
 def build_surfaces(masks: JointMasks) -> JointSurfaces:
@@ -56,8 +89,9 @@ def build_surfaces(masks: JointMasks) -> JointSurfaces:
     condyle = np.where((mc == label) | (head.array < 0.5), _smoothed(head), 0)
     tb = _pieces(skull, "temporal bone", CRUMB_MM3)
     bone = np.where((tb > 0) | (skull.array < 0.5), _smoothed(skull), 0)
-    solids = _closed_surface(condyle, head.affine), _closed_surface(bone, skull.affine)
-    return JointSurfaces(from_manifold(solids[0]), from_manifold(solids[1]), *solids)
+    filled = _without_cavities(head, condyle), _without_cavities(skull, bone)
+    mc_solid = to_manifold(_surface(filled[0])).simplify(SIMPLIFY_MM).refine_to_length(LONGEST_EDGE_MM)
+    return JointSurfaces(from_manifold(mc_solid), _surface(filled[1]), mc_solid, filled[1])
 
 
 def to_manifold(mesh: Mesh) -> Manifold:
@@ -136,15 +170,23 @@ def _nearest_piece(labels: NDArray[np.int32], volume: hd.Volume, centre: NDArray
     return int(np.bincount(found[near] if near.any() else found).argmax())
 
 
-def _closed_surface(probability: NDArray[np.float32], affine: NDArray[np.float64]) -> Manifold:
-    field = np.pad(probability, 1)  # closes the surface where the volume of interest cuts the bone
-    around, _ = ndimage.label(field < 0.5)
-    field[(around > 0) & (around != around[0, 0, 0])] = 1  # enclosed cavities
+def _without_cavities(volume: hd.Volume, probability: NDArray[np.float32]) -> hd.Volume:
+    """Return a probability in place of a volume's own, 1 in cavities that bone encloses."""
+    around, _ = ndimage.label(np.pad(probability < 0.5, 1, constant_values=True))
+    field = np.where((around > 0) & (around != around[0, 0, 0]), 1, np.pad(probability, 1))[1:-1, 1:-1, 1:-1]
     if not field.max() > 0.5:
         raise SegmentationEmpty("the bone vanishes when smoothed")
+    return volume.with_array(field.astype(np.float32))
+
+
+def _surface(volume: hd.Volume) -> Mesh:
+    """Return the 0.5 level, closed where the volume ends."""
+    field = np.pad(volume.array, 1)
+    if not field.max() > 0.5:
+        raise SegmentationEmpty("no bone in the box")
     vertices, triangles, _, _ = marching_cubes(field, 0.5)
+    affine = volume.affine
     vertices = (vertices - 1) @ affine[:3, :3].T + affine[:3, 3]
     mesh = Mesh(vertices.astype(np.float64), triangles.astype(np.int32))
-    if np.linalg.det(affine[:3, :3]) > 0:  # scikit-image winds inward for a right-handed grid
-        mesh = Mesh(mesh.vertices, mesh.triangles[:, ::-1])
-    return to_manifold(mesh).simplify(SIMPLIFY_MM)
+    # scikit-image winds inward for a right-handed grid
+    return Mesh(mesh.vertices, mesh.triangles[:, ::-1]) if np.linalg.det(affine[:3, :3]) > 0 else mesh

@@ -14,9 +14,16 @@ from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.rays import Rays
 from negvol_pacs.joint.surface import build_surfaces, from_manifold, to_manifold
 from negvol_pacs.training.analytic_joints import ellipsoid_in_fossa, parametric_fossa, sphere_in_cup
+from negvol_pacs.validation.asymmetry import flattened
 
 UP = np.array([0, 0, 1.0])
-JOINTS = [sphere_in_cup(), ellipsoid_in_fossa(), ellipsoid_in_fossa(shift_mm=(0, 0.7, -0.3)), parametric_fossa()]
+JOINTS = [
+    sphere_in_cup(),
+    ellipsoid_in_fossa(),
+    ellipsoid_in_fossa(shift_mm=(0, 0.7, -0.3)),
+    parametric_fossa(),
+    flattened(3.0),  # a plane top: without vertices of its own it could not inflate
+]
 
 
 def space_of(joint, spacing):

@@ -3,6 +3,7 @@
 import highdicom as hd
 import numpy as np
 import pytest
+from manifold3d import Manifold
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import SegmentationEmpty, SurfaceError
@@ -91,3 +92,18 @@ def test_an_open_surface_is_no_solid():
     with pytest.raises(SurfaceError):
         to_manifold(Mesh(ball.vertices, ball.triangles[1:]))
     assert from_manifold(to_manifold(ball)).triangles.shape == ball.triangles.shape
+
+
+def test_bone_near_a_solid_is_the_whole_bone_there():
+    centre = ORIGIN + np.array([12.0, 12.0, 12.0])
+    joint = build_surfaces(masks(field((centre, 5.0)), field((centre, 8.0)), centre))
+    whole = to_manifold(joint.tb)
+    for place in np.array([[6.0, 3, -2], [-8.0, 0, 0]]) + centre:  # the second box reaches out of the grid
+        part = Manifold.sphere(3.0, 48).translate(tuple(place))
+        near = joint.tb_solid(part)
+        assert (part ^ near).volume() == pytest.approx((part ^ whole).volume(), abs=1e-3)
+        assert near.num_tri() < whole.num_tri() / 2
+    with pytest.raises(SegmentationEmpty):
+        joint.tb_solid(Manifold.sphere(1.0).translate(tuple(centre + 100)))
+    with pytest.raises(SegmentationEmpty):
+        joint.tb_solid(Manifold.sphere(1.0).translate(tuple(centre + np.array([10.5, 0, 0]))))
