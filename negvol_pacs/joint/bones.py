@@ -4,15 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from manifold3d import Manifold
+from scipy.spatial.transform import Rotation
 
-from negvol_pacs.joint.condyle import HEAD_DEPTH_MM
 from negvol_pacs.joint.frame import Frame
 from negvol_pacs.joint.surface import shared_area
+
+BELOW_WIDEST_MM = 3.0
+WIDEST_WITHIN_MM = 10.0  # of the highest point
+LEVELS_MM = 0.25
+WIDE = 0.85  # sections of so much of the largest area settle where the head is widest
 
 
 @dataclass(frozen=True)
 class Head:
-    """The condylar head: the condyle down to ``HEAD_DEPTH_MM`` below its highest point.
+    """The condylar head: the condyle down to ``BELOW_WIDEST_MM`` below its widest level.
+
+    The highest point would be easier to find, but a head that loses its top would gain neck.
 
     Attributes
     ----------
@@ -41,13 +48,17 @@ def measure_head(mc: Manifold, frame: Frame) -> Head | None:
     Head or None
         None when the condyle is shorter than its head.
     """
-    vertices = np.asarray(mc.to_mesh64().vert_properties)[:, :3]
-    height = vertices @ frame.superior
-    cut = float(height.max()) - HEAD_DEPTH_MM
-    if not height.min() < cut:
+    turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [frame.superior])
+    upright = mc.transform(np.column_stack([turn.as_matrix(), np.zeros(3)]))
+    _, _, bottom, _, _, top = upright.bounding_box()
+    levels = np.arange(top, max(bottom, top - WIDEST_WITHIN_MM), -LEVELS_MM)
+    areas = np.array([upright.slice(level).area() for level in levels])
+    wide = np.maximum(areas - WIDE * areas.max(), 0)
+    cut = float(levels @ wide / wide.sum()) - BELOW_WIDEST_MM
+    if not bottom < cut:
         return None
-    head = mc.trim_by_plane(tuple(frame.superior), cut)
-    return Head(head.volume(), shared_area(head, mc))
+    head = upright.trim_by_plane((0, 0, 1), cut)
+    return Head(head.volume(), shared_area(head, upright))
 
 
 def articulating_area(space: Manifold, bone: Manifold) -> float:

@@ -70,7 +70,7 @@ _METHODS = {
         ("M_JSW", SCHEME, "JSW: along normals of condyle to temporal bone"),
     ),
     **dict.fromkeys(
-        (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA), ("M_HEAD", SCHEME, "Head: condyle to 9 mm below its highest point")
+        (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA), ("M_HEAD", SCHEME, "Head: condyle to 3 mm below its widest level")
     ),
     Quantity.S_LR: ("M_S_LR", SCHEME, "S_LR: larger area by smaller area"),
     Quantity.H_LR: ("M_H_LR", SCHEME, "H_LR: left against mirrored right, after alignment"),

@@ -16,11 +16,22 @@ each_head = pytest.mark.parametrize(("side", "head"), HEADS, ids=["left", "right
 
 
 @each_head
-def test_head_of_a_ball_is_a_cap_of_nine_millimetres(side, head):
+def test_head_of_a_ball_reaches_three_millimetres_below_its_middle(side, head):
     joint = make(side, head, condyle=(6.5,) * 3)
     found = measure_head(joint.mc, joint.frame)
-    assert found.volume == pytest.approx(np.pi * 9**2 * (3 * 6.5 - 9) / 3, rel=0.005)
-    assert found.area == pytest.approx(2 * np.pi * 6.5 * 9, rel=0.005)
+    assert found.volume == pytest.approx(np.pi * 9.5**2 * (3 * 6.5 - 9.5) / 3, rel=0.005)
+    assert found.area == pytest.approx(2 * np.pi * 6.5 * 9.5, rel=0.005)
+
+
+@each_head
+@pytest.mark.parametrize("lost", [0.5, 1.5, 2.2])
+def test_a_flattened_head_has_lost_its_top(side, head, lost):
+    joint = make(side, head)
+    up = joint.frame.superior
+    cut = float(up @ joint.place) + 6.0 - lost
+    flat = measure_head(joint.mc.trim_by_plane(tuple(-up), -cut), joint.frame)
+    top = joint.mc.trim_by_plane(tuple(up), cut).volume()
+    assert flat.volume == pytest.approx(measure_head(joint.mc, joint.frame).volume - top, rel=0.01)
 
 
 def test_head_does_not_depend_on_the_length_of_the_neck():
