@@ -72,7 +72,7 @@ def compare(right: Mesh, left: Mesh, transverse: NDArray[np.float64]) -> Asymmet
     """
     random = np.random.default_rng(SEED)
     mirrored = align(mirror(left, transverse), right)
-    there, back = _distances(mirrored, Rays(right), random), _distances(right, Rays(mirrored), random)
+    there, back = surface_distances(mirrored, right, random), surface_distances(right, mirrored, random)
     areas = sorted(area(mesh) for mesh in (right, left))
     return Asymmetry(
         area_ratio=areas[1] / areas[0],
@@ -168,10 +168,10 @@ def _triangles_at(mesh: Mesh, share: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(np.searchsorted(weight, share * weight[-1]).clip(max=len(weight) - 1))
 
 
-def _distances(mesh: Mesh, other: Rays, random: np.random.Generator) -> NDArray[np.float64]:
+def surface_distances(mesh: Mesh, other: Mesh, random: np.random.Generator) -> NDArray[np.float64]:
     """Distances of points of a surface to another, mm, by subsample, shape (SUBSAMPLES, POINTS / SHARE)."""
     points = sample(mesh, POINTS, random)
-    distance = np.linalg.norm(other.nearest(points) - points, axis=-1)
+    distance = np.linalg.norm(Rays(other).nearest(points) - points, axis=-1)
     return np.stack([random.choice(distance, POINTS // SHARE, replace=False) for _ in range(SUBSAMPLES)])
 
 
