@@ -15,11 +15,17 @@ def validate(
         Path | None,
         typer.Option("--labels", exists=True, dir_okay=False, help="NIfTI label map of a head, re-posed as well."),
     ] = None,
+    pipeline: Annotated[
+        bool,
+        typer.Option("--pipeline", help="Re-pose a synthetic head, painted as CT, through the whole pipeline as well."),
+    ] = False,
     poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
     from negvol_pacs.validation import run
 
-    checks, path = run.everything(output, quick=quick, labels=labels, count=poses, progress=out.print)
+    checks, path = run.everything(
+        output, quick=quick, labels=labels, pipeline=pipeline, count=poses, progress=out.print
+    )
     out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)

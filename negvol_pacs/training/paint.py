@@ -14,7 +14,7 @@ from negvol_pacs.training.clothing import clothe
 from negvol_pacs.training.fields import average_slices, blur, smooth_field, tensor_generator
 from negvol_pacs.training.tissues import BONES, Tissue
 
-__all__ = ["Appearance", "Tissue", "clothe", "paint"]
+__all__ = ["Appearance", "Tissue", "clothe", "paint", "paint_body", "scan"]
 
 
 def paint(
@@ -44,15 +44,28 @@ def paint(
         the scanner is not calibrated.
     """
     appearance = appearance or Appearance.draw(rng)
-    scene = _Scene(torch.from_numpy(np.ascontiguousarray(labels)), tuple(spacing), tensor_generator(rng))
-    image = _tissues(scene, appearance)
-    for bone in BONES:
-        _bone(image, scene, bone, appearance)
-    _air_cells(image, scene, appearance)
-    if appearance.metal_streaks > 0:
-        image += _streaks(scene, appearance, rng)
-    image = _scanner(image, scene, appearance)
-    return _grey_values(image, appearance).numpy()
+    scene = _Scene.of(labels, spacing, rng)
+    return _scanned(_body(scene, appearance), scene, appearance, rng).numpy()
+
+
+def paint_body(
+    labels: NDArray[np.uint8], spacing: Sequence[float], rng: np.random.Generator, appearance: Appearance
+) -> NDArray[np.float32]:
+    """Paint the patient without a scanner: Hounsfield units with neither blur, streaks nor noise; see `paint`."""
+    return _body(_Scene.of(labels, spacing, rng), appearance).numpy()
+
+
+def scan(
+    body: NDArray[np.float32],
+    metal: NDArray[np.bool_],
+    spacing: Sequence[float],
+    rng: np.random.Generator,
+    appearance: Appearance,
+) -> NDArray[np.float32]:
+    """Scan what `paint_body` painted, brought to the scanner's grid; metal makes streaks. See `paint`."""
+    labels = np.where(metal, Tissue.METAL, Tissue.AIR).astype(np.uint8)
+    image = torch.from_numpy(np.array(body, np.float32))
+    return _scanned(image, _Scene.of(labels, spacing, rng), appearance, rng).numpy()
 
 
 @dataclass(frozen=True)
@@ -61,11 +74,29 @@ class _Scene:
     spacing: tuple[float, ...]
     generator: torch.Generator
 
+    @classmethod
+    def of(cls, labels: NDArray[np.uint8], spacing: Sequence[float], rng: np.random.Generator) -> "_Scene":
+        return cls(torch.from_numpy(np.ascontiguousarray(labels)), tuple(spacing), tensor_generator(rng))
+
     def field(self, cell_mm: float) -> Tensor:
         return smooth_field(self.labels.shape, self.spacing, cell_mm, self.generator)
 
     def voxels(self, mm: float) -> list[float]:
         return [mm / step for step in self.spacing]
+
+
+def _body(scene: _Scene, look: Appearance) -> Tensor:
+    image = _tissues(scene, look)
+    for bone in BONES:
+        _bone(image, scene, bone, look)
+    _air_cells(image, scene, look)
+    return image
+
+
+def _scanned(image: Tensor, scene: _Scene, look: Appearance, rng: np.random.Generator) -> Tensor:
+    if look.metal_streaks > 0:
+        image += _streaks(scene, look, rng)
+    return _grey_values(_scanner(image, scene, look), look)
 
 
 def _tissues(scene: _Scene, look: Appearance) -> Tensor:

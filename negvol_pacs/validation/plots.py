@@ -1,6 +1,6 @@
 """Pictures of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from negvol_pacs.joint.findings import Quantity
 from negvol_pacs.validation.check import Check
+from negvol_pacs.validation.reposing import KEYS, Study, label
 
 PANELS = (Quantity.NV_VOLUME, Quantity.NV_AREA, Quantity.FW, Quantity.FD, Quantity.SJS, Quantity.LJS)
 _DPI = 100
+MARKERS = "osD^v"
 
 
 def convergence(checks: Sequence[Check], path: Path) -> None:
@@ -31,22 +33,29 @@ def convergence(checks: Sequence[Check], path: Path) -> None:
     _save(figure, path)
 
 
-def scatter(values: Mapping[str, Sequence[float | None]], spacings: Sequence[str], title: str, path: Path) -> None:
-    """Draw each measure in each pose, by grid."""
+def reposing(study: Study, path: Path) -> None:
+    """Draw each limited measure against the pose, marked by grid, with the mean and the limit of the scatter."""
+    keys = [key for key in KEYS if key[0] in study.limits]
     columns = 4
-    rows = -(-len(values) // columns)
-    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
-    figure.suptitle(title)
-    names = list(dict.fromkeys(spacings))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows + 0.8), layout="constrained")
+    figure.suptitle(f"{study.name}: mean, and mean ± limit of the scatter")
     axes = np.ravel(figure.subplots(rows, columns))
-    for panel, (key, found) in zip(axes, values.items(), strict=False):
-        for k, name in enumerate(names):
-            own = [v for v, s in zip(found, spacings, strict=True) if s == name and v is not None]
-            panel.plot(k + np.linspace(-0.2, 0.2, len(own)), own, "o", markersize=4)
-        panel.set(title=key, xticks=range(len(names)))
-        panel.set_xticklabels(names, fontsize="x-small")
-    for panel in axes[len(values) :]:
+    grids = list(dict.fromkeys(pose.grid for pose in study.poses))
+    for panel, key in zip(axes, keys, strict=False):
+        values = np.array([np.nan if v is None else v for v in study.values(key)])
+        for grid, marker in zip(grids, MARKERS, strict=False):
+            own = [pose.grid == grid for pose in study.poses]
+            panel.plot(np.flatnonzero(own) + 1, values[own], marker, markersize=5, label=f"{grid} mm")
+        limit, unit = study.limits[key[0]]
+        mean = float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+        panel.axhline(mean, color="0.6")
+        for sign in (-1, 1):
+            panel.axhline(mean + sign * limit * (mean / 100 if unit == "%" else 1), color="0.6", linestyle="--")
+        panel.set(title=label(key), xlabel="pose", ylabel=key[0].unit.strip("{}"))
+    for panel in axes[len(keys) :]:
         panel.axis("off")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(grids))
     _save(figure, path)
 
 

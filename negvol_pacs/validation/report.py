@@ -1,7 +1,7 @@
 """The report: Markdown and JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +10,18 @@ from negvol_pacs.validation.check import Check
 _HEADER = ("subject", "measure", "setting", "value", "reference", "error", "limit", "")
 
 
-def write(checks: Sequence[Check], folder: Path, more: Sequence[str] = ()) -> Path:
-    """Write ``validation.json`` and ``validation.md`` with further sections in Markdown; return the latter."""
+def write(checks: Sequence[Check], folder: Path, more: Mapping[str, Sequence[str]] | None = None) -> Path:
+    """Write ``validation.json`` and ``validation.md``; return the latter.
+
+    Parameters
+    ----------
+    checks
+        In the order of their sections.
+    folder
+        Where the files go.
+    more
+        Section to the lines of Markdown that follow its table.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(check), "passed": check.passed} for check in checks]
     (folder / "validation.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -19,15 +29,17 @@ def write(checks: Sequence[Check], folder: Path, more: Sequence[str] = ()) -> Pa
     lines = [
         "# Validation",
         "",
-        "Made by `negvol validate`: true masks, no networks. References: closed forms, outlines in two planes and",
-        "quadrature of the implicit functions, without meshes. At every spacing the limits are those for 0.4 mm.",
+        "Made by `negvol validate`: true masks, no networks, but where a painted CT goes through the pipeline.",
+        "References: closed forms, outlines in two planes and quadrature of the implicit functions, without meshes. At",
+        "every spacing the limits are those for 0.4 mm.",
         f"**{held} of {len(checks)} checks hold.**",
     ]
     for section in dict.fromkeys(check.section for check in checks):
         own = [check for check in checks if check.section == section]
         lines += ["", f"## {section}", "", *table(_HEADER, [_cells(check) for check in own])]
+        lines += (more or {}).get(section, ())
     path = folder / "validation.md"
-    path.write_text("\n".join([*lines, *more]) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -2,148 +2,179 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import highdicom as hd
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from negvol_pacs.anatomy import Side
-from negvol_pacs.joint.findings import Findings, Quantity
-from negvol_pacs.joint.measure import measure
-from negvol_pacs.segmentation.grid import on_grid
-from negvol_pacs.segmentation.masks import JointMasks, condyle_centre, joint_masks_from_labels
-from negvol_pacs.training.analytic_joints import parametric_fossa
+from negvol_pacs.config import Pipeline
+from negvol_pacs.joint.findings import Findings, Measurement, Quantity
+from negvol_pacs.joint.measure import BILATERAL, SIDED, measure
+from negvol_pacs.segmentation.pipeline import segment
+from negvol_pacs.segmentation.weights import Networks
 from negvol_pacs.validation.check import Check, below
-from negvol_pacs.validation.heads import head, thick_slices
+from negvol_pacs.validation.poses import POSES, SHIFT_MM, TURN_DEG, Pose, poses
+from negvol_pacs.validation.report import table
+from negvol_pacs.validation.reposed_heads import PaintedHead
 
 SECTION = "Re-posing"
-POSES = 30
-TURN_DEG, SHIFT_MM = 20.0, 30.0
-GRIDS = ((0.3, False), (0.4, False), (0.5, False), (0.6, False), (0.4, True))
-"""Spacing in mm, and whether slices are twice as thick."""
-LIMITS = {
-    Quantity.NV_VOLUME: (1.5, "%"),
-    Quantity.NV_AREA: (1.0, "%"),
-    Quantity.FW: (0.2, "mm"),
-    Quantity.FD: (0.2, "mm"),
-    Quantity.SJS: (0.1, "mm"),
-    Quantity.S_LR: (0.01, ""),
-    Quantity.H_LR: (0.15, "mm"),
+Limits = Mapping[Quantity, tuple[float, str]]
+PAINTED_LIMITS: Limits = {
+    Quantity.NV_VOLUME: (3.0, "%"),
+    Quantity.NV_AREA: (2.0, "%"),
+    Quantity.FW: (0.4, "mm"),
+    Quantity.FD: (0.4, "mm"),
+    Quantity.SJS: (0.2, "mm"),
+    Quantity.S_LR: (0.02, ""),
+    Quantity.H_LR: (0.3, "mm"),
 }
-"""Of the coefficient of variation, or of the standard deviation: half of what is asked from a painted CT."""
-SEED = 20211109
-MANDIBLE, SKULL = (2, 4, 5), (1, 3)  # classes of a label map: mandible with lower teeth; skull with upper teeth
+"""Of the coefficient of variation (%) or of the standard deviation, from a painted CT through the whole pipeline."""
+LIMITS: Limits = {quantity: (limit / 2, unit) for quantity, (limit, unit) in PAINTED_LIMITS.items()}
+"""From true masks: half of that."""
 
-Masks = Mapping[Side, JointMasks]
+Key = tuple[Quantity, Side | None]
+Row = Mapping[Key, Measurement]
+KEYS: tuple[Key, ...] = (*((q, side) for q in SIDED for side in Side), *((q, None) for q in BILATERAL))
+"""All measures: of each side, then of both."""
 
 
 @dataclass(frozen=True)
-class Pose:
-    """A position of the head and a grid."""
+class Study:
+    """A head measured in each pose.
 
-    turn: NDArray[np.float64]
-    shift: NDArray[np.float64]
-    spacing_mm: float
-    thick: bool
-
-
-def poses(count: int = POSES) -> list[Pose]:
-    """Draw positions: rotation up to 20° about each axis, shift up to 30 mm, the grids in turn."""
-    random = np.random.default_rng(SEED)
-    drawn = []
-    for k in range(count):
-        turn = Rotation.from_euler("xyz", random.uniform(-TURN_DEG, TURN_DEG, 3), degrees=True).as_matrix()
-        drawn.append(Pose(turn, random.uniform(-SHIFT_MM, SHIFT_MM, 3), *GRIDS[k % len(GRIDS)]))
-    return drawn
-
-
-def grids(count: int = POSES) -> list[str]:
-    """Return the grid of each pose, in words."""
-    return [f"{pose.spacing_mm}{' × 0.8' if pose.thick else ''}" for pose in poses(count)]
-
-
-def analytic_head(pose: Pose) -> Masks:
-    """Return two unlike parametric joints in a pose."""
-    joints = {Side.RIGHT: parametric_fossa(), Side.LEFT: parametric_fossa(gap_mm=3.0, depth_mm=7.5)}
-    return head(joints, pose.spacing_mm, turn=pose.turn, shift=pose.shift, thick=pose.thick)
-
-
-class LabelledHead:
-    """A head from a label map.
-
-    Parameters
+    Attributes
     ----------
-    path
-        NIfTI label map: skull 1, mandible 2, upper teeth 3, lower teeth 4, canal 5.
+    name
+        Of the head.
+    poses, rows
+        Position, and the measures with all that is held against them; one each a pose.
+    limits
+        Of the scatter.
     """
 
-    def __init__(self, path: Path) -> None:
-        from negvol_pacs.training.ct_series import labels_from_nifti
+    name: str
+    poses: Sequence[Pose]
+    rows: Sequence[Row]
+    limits: Limits
 
-        labels = labels_from_nifti(path)
-        self._mandible, self._skull = (on_grid(np.isin(labels.array, part), labels) for part in (MANDIBLE, SKULL))
-        self._centres = {side: condyle_centre(self._mandible, side) for side in Side}
+    def values(self, key: Key) -> list[float | None]:
+        """Return a measure in each pose."""
+        return [row[key].value for row in self.rows]
 
-    def __call__(self, pose: Pose) -> Masks:
-        """Return the masks of both joints in a pose."""
-        place = np.eye(4)
-        place[:3, :3], place[:3, 3] = pose.turn, pose.shift
-        mandible, skull = (
-            hd.Volume(bone.array, place @ bone.affine, coordinate_system="PATIENT")
-            for bone in (self._mandible, self._skull)
-        )
-        masks = {}
-        for side, centre in self._centres.items():
-            moved = pose.turn @ centre + pose.shift
-            joint = joint_masks_from_labels(mandible, skull, side, pose.spacing_mm, moved)
-            masks[side] = thick_slices(joint) if pose.thick else joint
-        return masks
+    def scatter(self, key: Key) -> tuple[float | None, str]:
+        """Return standard deviation, or coefficient of variation where the limit is in %, and its unit.
+
+        None where the measure is missing in any pose.
+        """
+        unit = self.limits[key[0]][1] if key[0] in self.limits else _unit(key[0])
+        known = [value for value in self.values(key) if value is not None]
+        if len(known) < len(self.poses):
+            return None, unit
+        sd = float(np.std(known, ddof=1))
+        return (100 * sd / float(np.mean(known)) if unit == "%" else sd), unit
 
 
 def run(
     name: str,
-    masks: Callable[[Pose], Masks],
+    findings: Callable[[Pose], Findings],
     count: int = POSES,
+    limits: Limits = LIMITS,
     progress: Callable[[str], None] = lambda what: None,
-) -> tuple[list[Check], dict[str, list[float | None]]]:
-    """Measure a head in each pose.
-
-    Returns
-    -------
-    tuple
-        The scatter of each measure against its limit, and all values by side and measure.
-    """
-    values: dict[str, list[float | None]] = {}
-    for k, pose in enumerate(poses(count)):
-        progress(f"{name}, pose {k + 1} of {count}")
-        for key, value in _numbers(measure(masks(pose))).items():
-            values.setdefault(key, []).append(value)
-    limits = {quantity.label: limit for quantity, limit in LIMITS.items()}
-    checks = []
-    for key, found in values.items():
-        limit, unit = limits[key.split(", ")[0]]
-        what = "coefficient of variation" if unit == "%" else "sd"
-        place = (SECTION, name, f"{key}: {what}", f"{count} poses")
-        checks.append(below(place, _scatter(found, unit), limit, unit))
-    return checks, values
+) -> Study:
+    """Measure a head in each pose."""
+    drawn, measured = poses(count), []
+    for k, pose in enumerate(drawn):
+        progress(f"{name}, pose {k + 1} of {count}, {pose.grid} mm")
+        measured.append(_row(findings(pose)))
+    return Study(name, drawn, measured, limits)
 
 
-def _scatter(values: Sequence[float | None], unit: str) -> float | None:
+def through_pipeline(head: PaintedHead, networks: Networks, options: Pipeline) -> Callable[[Pose], Findings]:
+    """Return what scans a painted head in a pose and sends the CT the way of `workflow.pipeline`."""
+
+    def findings(pose: Pose) -> Findings:
+        segmentation = segment(head.scan(pose), networks, options)
+        return measure(segmentation.joints, segmentation.flags)
+
+    return findings
+
+
+def checks(study: Study) -> list[Check]:
+    """Hold the scatter of each measure against its limit."""
+    result = []
+    for key in KEYS:
+        if key[0] in study.limits:
+            scatter, unit = study.scatter(key)
+            what = "coefficient of variation" if unit == "%" else "sd"
+            place = (SECTION, study.name, f"{label(key)}: {what}", f"{len(study.poses)} poses")
+            result.append(below(place, scatter, study.limits[key[0]][0], unit))
+    return result
+
+
+def numbers(study: Study) -> list[dict[str, object]]:
+    """Return what was measured in each pose, ready for JSON."""
+    return [
+        {
+            "head": study.name,
+            "pose": pose.number + 1,
+            "grid_mm": pose.grid,
+            "turn": pose.turn.tolist(),
+            "shift_mm": pose.shift.tolist(),
+            "values": {label(key): row[key].value for key in KEYS},
+            "flags": {label(key): sorted(flag.name for flag in row[key].flags) for key in KEYS if row[key].flags},
+        }
+        for pose, row in zip(study.poses, study.rows, strict=True)
+    ]
+
+
+def introduction(count: int) -> list[str]:
+    """Return what the tables show."""
+    return [
+        "",
+        f"Each head in {count} positions: turned by up to {TURN_DEG:g}° about each axis, shifted by up to",
+        f"{SHIFT_MM:g} mm; grids of 0.3 to 0.6 mm and of 0.4 mm with slices of 0.8 mm, in turn. From true masks half",
+        "of the scatter is allowed that a painted CT may have. Scatter: standard deviation, or coefficient of variation",
+        "(%). Each pose is in `reposing.json`.",
+    ]
+
+
+def markdown(study: Study) -> list[str]:
+    """Return the table of all measures: mean and scatter over all poses, mean on each grid."""
+    grids = list(dict.fromkeys(pose.grid for pose in study.poses))
+    lines = []
+    for key in KEYS:
+        values, (scatter, unit) = study.values(key), study.scatter(key)
+        on_grid = [[v for v, pose in zip(values, study.poses, strict=True) if pose.grid == grid] for grid in grids]
+        limit = f"{study.limits[key[0]][0]:g} {unit}".strip() if key[0] in study.limits else ""
+        doubtful = sum(bool(row[key].flags) for row in study.rows)
+        lines.append(
+            [
+                label(key),
+                _unit(key[0]),
+                _mean(values),
+                "missing" if scatter is None else f"{scatter:.3g} {unit}".strip(),
+                limit,
+                *(_mean(found) for found in on_grid),
+                str(doubtful or ""),
+            ]
+        )
+    header = ("measure", "unit", "mean", "scatter", "limit", *(f"mean at {grid} mm" for grid in grids), "flagged poses")
+    return ["", f"### {study.name}, {len(study.poses)} poses", "", *table(header, lines)]
+
+
+def label(key: Key) -> str:
+    """Name of a measure of a side or of both."""
+    return key[0].label + (f", {key[1]}" if key[1] else "")
+
+
+def _row(found: Findings) -> Row:
+    """Numbers alone: the surfaces of many poses would fill the memory."""
+    return {(q, side): number for side in (*Side, None) for q, number in found.numbers(side).items()}
+
+
+def _unit(quantity: Quantity) -> str:
+    return "" if quantity.unit.startswith("{") else quantity.unit
+
+
+def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    sd = float(np.std(known, ddof=1))
-    return 100 * sd / float(np.mean(known)) if unit == "%" else sd
-
-
-def _numbers(found: Findings) -> dict[str, float | None]:
-    numbers = {}
-    for quantity in LIMITS:
-        if quantity in found.symmetry.measurements:
-            numbers[quantity.label] = found.symmetry.measurements[quantity].value
-        else:
-            for side in Side:
-                numbers[f"{quantity.label}, {side}"] = found.joints[side].measurements[quantity].value
-    return numbers
+    return f"{np.mean(known):.2f}" if known else "missing"

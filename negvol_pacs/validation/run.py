@@ -1,10 +1,18 @@
 """All checks in one report."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from negvol_pacs.config import Pipeline
+from negvol_pacs.joint.measure import measure
+from negvol_pacs.segmentation.weights import load_networks
 from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, solidity
 from negvol_pacs.validation.check import Check
+from negvol_pacs.validation.poses import POSES, Pose
+from negvol_pacs.validation.reposed_heads import LabelledHead, Masks, PaintedHead, analytic_head, phantom
+
+Progress = Callable[[str], None]
 
 
 def everything(
@@ -12,8 +20,9 @@ def everything(
     *,
     quick: bool = False,
     labels: Path | None = None,
-    count: int = reposing.POSES,
-    progress: Callable[[str], None] = lambda what: None,
+    pipeline: bool = False,
+    count: int = POSES,
+    progress: Progress = lambda what: None,
 ) -> tuple[list[Check], Path]:
     """Run the checks and write the report.
 
@@ -25,6 +34,8 @@ def everything(
         Only accuracy on one coarse grid, mirrored joints and growth in voxels.
     labels
         NIfTI label map of a head, re-posed beside the analytic one.
+    pipeline
+        Also a synthetic head: its true masks, and painted as CT in each pose, through the whole pipeline.
     count
         Poses of each head.
     progress
@@ -39,23 +50,44 @@ def everything(
     for name, joint in accuracy.joints().items():
         progress(f"{name}: mirrored, voxels")
         checks += agreement.mirrored(name, joint) + agreement.voxels(name, joint)
-    more: list[str] = []
+    more: dict[str, list[str]] = {}
     if not quick:
         plots.convergence(checks, folder / "convergence.png")
-        more += ["", "![Errors against the spacing](convergence.png)"]
+        more[accuracy.SECTION] = ["", "![Errors against the spacing](convergence.png)"]
         report.write(checks, folder, more)  # the rest takes minutes
         found, tables = asymmetry.run(progress=progress)
         checks += found
-        more += asymmetry.markdown(tables)
+        more[asymmetry.SECTION] = asymmetry.markdown(tables)
         checks += solidity.run(progress=progress)
         report.write(checks, folder, more)
-        heads: dict[str, Callable[[reposing.Pose], reposing.Masks]] = {"analytic head": reposing.analytic_head}
-        if labels:
-            heads["label map"] = reposing.LabelledHead(labels)
-        for number, (name, masks) in enumerate(heads.items(), 1):
-            found, values = reposing.run(name, masks, count, progress)
-            checks += found
+        numbers = []
+        more[reposing.SECTION] = reposing.introduction(count)
+        for number, study in enumerate(studies(count, labels, pipeline=pipeline, progress=progress), 1):
+            checks += reposing.checks(study)
+            numbers += reposing.numbers(study)
             picture = f"reposing-{number}.png"
-            plots.scatter(values, reposing.grids(count), f"{name}: {count} poses", folder / picture)
-            more += ["", f"![{name}, re-posed]({picture})"]
+            plots.reposing(study, folder / picture)
+            more[reposing.SECTION] += [*reposing.markdown(study), "", f"![{study.name}, re-posed]({picture})"]
+            (folder / "reposing.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+            report.write(checks, folder, more)
     return checks, report.write(checks, folder, more)
+
+
+def studies(
+    count: int = POSES, labels: Path | None = None, *, pipeline: bool = False, progress: Progress = lambda what: None
+) -> Iterator[reposing.Study]:
+    """Measure each head in each pose; see `everything`."""
+
+    def true_masks(name: str, head: Callable[[Pose], Masks]) -> reposing.Study:
+        return reposing.run(f"{name}, true masks", lambda pose: measure(head(pose)), count, progress=progress)
+
+    yield true_masks("Analytic head", analytic_head)
+    if labels:
+        yield true_masks("Label map", LabelledHead.of_patient(labels).masks)
+    if pipeline:
+        progress("Synthetic head")
+        made = phantom()
+        yield true_masks("Synthetic head", LabelledHead.of_phantom(made).masks)
+        progress("Synthetic head, painted")
+        find = reposing.through_pipeline(PaintedHead(made.labels), load_networks(), Pipeline())
+        yield reposing.run("Synthetic head, painted CT", find, count, reposing.PAINTED_LIMITS, progress)

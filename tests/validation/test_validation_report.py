@@ -14,11 +14,11 @@ def test_report(tmp_path):
         against(place, None, 100.0, 1.5, "%"),
         below(("Symmetry", "sphere", "H_LR", "0.4 mm"), 0.1, 0.3, "mm"),
     ]
-    text = report.write(checks, tmp_path).read_text()
+    text = report.write(checks, tmp_path, {"Accuracy": ["", "a picture"]}).read_text()
     assert [check.passed for check in checks] == [True, False, False, True]
     assert "2 of 4 checks hold" in text
     assert "| 102.00 | 100.00 | 2.00 % | 1.5 % | **does not hold** |" in text
     assert "| missing | 1.5 % | **does not hold** |" in text
-    assert "## Symmetry" in text
+    assert text.index("## Accuracy") < text.index("a picture") < text.index("## Symmetry")
     rows = json.loads((tmp_path / "validation.json").read_text())
     assert [row["passed"] for row in rows] == [True, False, False, True]
