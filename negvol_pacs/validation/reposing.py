@@ -132,8 +132,8 @@ def introduction(count: int) -> list[str]:
         "",
         f"Each head in {count} positions: turned by up to {TURN_DEG:g}° about each axis, shifted by up to",
         f"{SHIFT_MM:g} mm; grids of 0.3 to 0.6 mm and of 0.4 mm with slices of 0.8 mm, in turn. From true masks half",
-        "of the scatter is allowed that a painted CT may have. Scatter: standard deviation, or coefficient of variation",
-        "(%). Each pose is in `reposing.json`.",
+        "of the scatter is allowed that a painted CT may have. Scatter: standard deviation, or coefficient of",
+        "variation (%). Each pose is in `reposing.json`.",
     ]
 
 
