@@ -150,10 +150,10 @@ def markdown(study: Study) -> list[str]:
             [
                 label(key),
                 _unit(key[0]),
-                _mean(values),
+                _mean(values, key),
                 "missing" if scatter is None else f"{scatter:.3g} {unit}".strip(),
                 limit,
-                *(_mean(found) for found in on_grid),
+                *(_mean(found, key) for found in on_grid),
                 str(doubtful or ""),
             ]
         )
@@ -175,6 +175,6 @@ def _unit(quantity: Quantity) -> str:
     return "" if quantity.unit.startswith("{") else quantity.unit
 
 
-def _mean(values: Sequence[float | None]) -> str:
+def _mean(values: Sequence[float | None], key: Key) -> str:
     known = [value for value in values if value is not None]
-    return f"{np.mean(known):.2f}" if known else "missing"
+    return f"{np.mean(known):.{2 if _unit(key[0]) else 3}f}" if known else "missing"

@@ -11,7 +11,7 @@ from negvol_pacs.training.appearance import Appearance
 from negvol_pacs.training.bone_map import condyle_tops, fill_marrow
 from negvol_pacs.training.ct_series import labels_from_nifti
 from negvol_pacs.training.fields import average_slices, blur, smooth_field
-from negvol_pacs.training.paint import clothe, paint
+from negvol_pacs.training.paint import clothe, paint, paint_body, scan
 from negvol_pacs.training.tissues import Tissue
 
 SPACING = (0.5, 0.5, 0.5)
@@ -92,6 +92,18 @@ def test_metal_streaks_lie_in_the_slices_of_the_metal():
     image = paint(labels, SPACING, np.random.default_rng(1), quiet(metal_streaks=300.0))
     spread = image[:, 40:60, 40:60].std(axis=(1, 2))
     assert spread[28:33].max() > 5 * spread[:8].max()
+
+
+def test_a_scan_of_the_painted_body_is_the_painted_ct():
+    labels, look = blocks(), quiet(sharpening=0.4)
+    body = paint_body(labels, SPACING, np.random.default_rng(2), look)
+    before = body.copy()
+    metal = labels == Tissue.METAL
+    scanned = scan(body, metal, SPACING, np.random.default_rng(5), look)
+    np.testing.assert_array_equal(scanned, paint(labels, SPACING, np.random.default_rng(2), look))
+    np.testing.assert_array_equal(body, before)
+    streaked = scan(body, metal, SPACING, np.random.default_rng(5), quiet(sharpening=0.4, metal_streaks=300.0))
+    assert np.abs(streaked - scanned).max() > 100
 
 
 def test_noise_has_the_deviation_asked_for():
