@@ -1,0 +1,69 @@
+"""Which heads are re-posed, and where their numbers go."""
+
+import json
+
+import pytest
+
+from negvol_pacs.joint.findings import Measurement
+from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, reposing, run, solidity
+from negvol_pacs.validation.poses import poses
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """Nothing is measured: each study has the same number everywhere."""
+
+    def study(name, findings, count, limits=reposing.LIMITS, progress=print):
+        rows = [{key: Measurement(key[0], 2.0) for key in reposing.KEYS}] * count
+        return reposing.Study(name, poses(count), rows, limits)
+
+    class Head:
+        labels = "labels"
+        masks = scan = None
+
+        def __init__(self, *_):
+            pass
+
+    monkeypatch.setattr(reposing, "run", study)
+    monkeypatch.setattr(run, "phantom", Head)
+    monkeypatch.setattr(run, "PaintedHead", Head)
+    monkeypatch.setattr(run.LabelledHead, "of_patient", Head)
+    monkeypatch.setattr(run.LabelledHead, "of_phantom", Head)
+    monkeypatch.setattr(run, "load_networks", lambda: None)
+    monkeypatch.setattr(accuracy, "run", lambda *_: [])
+    monkeypatch.setattr(accuracy, "joints", dict)
+    monkeypatch.setattr(asymmetry, "run", lambda **_: ([], {}))
+    monkeypatch.setattr(solidity, "run", lambda **_: [])
+    monkeypatch.setattr(agreement, "mirrored", None)
+    for picture in ("convergence", "reposing"):
+        monkeypatch.setattr(plots, picture, lambda _, path: path.touch())
+
+
+def test_heads_that_are_re_posed(stand_ins, tmp_path):
+    assert [study.name for study in run.studies(2)] == ["Analytic head, true masks"]
+    every = list(run.studies(3, tmp_path, pipeline=True))
+    assert [study.name for study in every] == [
+        "Analytic head, true masks",
+        "Label map, true masks",
+        "Synthetic head, true masks",
+        "Synthetic head, painted CT",
+    ]
+    assert all(len(study.rows) == 3 for study in every)
+    assert [study.limits is reposing.LIMITS for study in every] == [True, True, True, False]
+    assert every[-1].limits is reposing.PAINTED_LIMITS
+
+
+def test_report_has_tables_pictures_and_every_pose(stand_ins, tmp_path):
+    checks, path = run.everything(tmp_path, pipeline=True, count=2)
+    text = path.read_text()
+    assert len(checks) == 3 * 12
+    assert text.index("## Re-posing") < text.index("### Analytic head") < text.index("### Synthetic head, painted CT")
+    assert all((tmp_path / f"reposing-{n}.png").exists() and f"(reposing-{n}.png)" in text for n in (1, 2, 3))
+    rows = json.loads((tmp_path / "reposing.json").read_text())
+    assert len(rows) == 6
+    assert rows[-1]["values"]["H_LR"] == 2.0
+
+
+def test_quick_run_has_no_poses(stand_ins, tmp_path):
+    run.everything(tmp_path, quick=True, pipeline=True)
+    assert not (tmp_path / "reposing.json").exists()
