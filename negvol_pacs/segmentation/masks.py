@@ -24,6 +24,8 @@ HEAD_RADIUS_MM = 10.0
 RAMP_MM = 1.0
 """A probability goes from 0 to 1 between this far outside and this far inside the surface."""
 _SMALLEST_PIECE_MM3 = 20.0
+_FAR_MM, _SMALLEST_FAR_PIECE_MM3 = 15.0, 200.0
+"""So far from the head's centre a small piece confines nothing; beside the ramus it would touch the condyle."""
 _PROMINENCE_MM = 4.0
 _SMOOTHING_MM = 0.25
 
@@ -206,7 +208,7 @@ def clip_to_joint(
     mc = np.minimum(mc, probability(np.float32(MC_RADIUS_MM) - radius))
     tb = np.minimum(tb, probability(np.float32(TB_RADIUS_MM) - radius))
     mc = _only(mc, _pieces_at(mc > 0.5, radius < HEAD_RADIUS_MM))
-    tb = _only(tb, _large_pieces(tb > 0.5, _SMALLEST_PIECE_MM3 / voxel))
+    tb = _only(tb, _large_pieces(tb > 0.5, radius, voxel))
     if not (mc > 0.5).any():
         raise SegmentationEmpty("No condyle in the volume of interest.")
     if not (tb > 0.5).any():
@@ -234,9 +236,11 @@ def _pieces_at(bone: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.b
     return np.asarray(pieces == shares.argmax()) if shares.any() else np.zeros_like(bone)
 
 
-def _large_pieces(bone: NDArray[np.bool_], voxels: float) -> NDArray[np.bool_]:
+def _large_pieces(bone: NDArray[np.bool_], radius: NDArray[np.float32], voxel_mm3: float) -> NDArray[np.bool_]:
     pieces, _ = ndi.label(bone)
-    large = np.bincount(pieces.ravel()) >= voxels
+    size = np.bincount(pieces.ravel()) * voxel_mm3
+    near = np.bincount(pieces[radius < _FAR_MM], minlength=len(size)) > 0
+    large = size >= np.where(near, _SMALLEST_PIECE_MM3, _SMALLEST_FAR_PIECE_MM3)
     large[0] = False
     return np.asarray(large[pieces])
 

@@ -9,7 +9,13 @@ from scipy.spatial.transform import Rotation
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointNotFound, SegmentationEmpty
 from negvol_pacs.segmentation import grid
-from negvol_pacs.segmentation.masks import JointMasks, condyle_centre, joint_masks_from_labels
+from negvol_pacs.segmentation.masks import (
+    JointMasks,
+    clip_to_joint,
+    condyle_centre,
+    joint_masks_from_labels,
+    probability,
+)
 
 HEAD = {Side.RIGHT: np.array([-48.0, 30.0, 40.0]), Side.LEFT: np.array([48.0, 32.0, 42.0])}
 
@@ -106,6 +112,20 @@ def test_the_surface_is_sub_voxel(straight: JointMasks) -> None:
 def test_enclosed_cells_belong_to_the_bone(straight: JointMasks) -> None:
     cell = np.linalg.inv(straight.tb.affine) @ np.append(HEAD[Side.RIGHT] + (0, 0, 16), 1.0)
     assert straight.tb.array[tuple(np.rint(cell[:3]).astype(int))] == 1.0
+
+
+@pytest.mark.parametrize(("away", "kept"), [(11.0, True), (23.0, False)])
+def test_a_small_piece_of_bone_counts_near_the_condyle_only(away: float, kept: bool) -> None:
+    centre = np.zeros(3)
+    geometry = grid.canonical_grid(centre, 0.8)
+    points = grid.world(geometry, np.moveaxis(np.indices(geometry.spatial_shape), 0, -1))
+    ball, piece = np.linalg.norm(points, axis=-1), np.linalg.norm(points - [0, 0, -away], axis=-1)
+    roof = (np.abs(ball - 12) < 2) & (points[..., 2] > 4)
+    mc, tb = clip_to_joint(probability(6 - ball), np.maximum(probability(2.5 - piece), roof), geometry, centre)
+    assert (tb[piece < 2] > 0.5).all() == kept
+    assert (tb[piece < 2] > 0.5).any() == kept
+    assert (tb[roof] > 0.5).all()
+    assert (mc > 0.5).any()
 
 
 def test_the_rule_does_not_know_the_scanner(straight: JointMasks) -> None:
