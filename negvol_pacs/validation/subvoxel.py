@@ -69,7 +69,7 @@ def markdown(rows: Rows) -> list[str]:
         "",
         "### What probabilities gain over binary masks",
         "",
-        "Root mean square error over poses, % for NV and mm for all else; bone surface: distance of the mesh's vertices",
+        "Root mean square error over poses, % for NV and mm for all else; bone surface: distance of its vertices",
         "from the implicit surface. Binary: the same masks cut at 0.5, which is all that a mask of 0 and 1 keeps.",
         "",
         *table(header, cells),
