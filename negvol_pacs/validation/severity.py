@@ -157,8 +157,8 @@ def markdown(curves: Sequence[Curve]) -> list[str]:
         "",
         f"A synthetic head (seed {SEED}) painted as CT, each artefact added with rising severity, through the whole",
         "pipeline with the shipped weights, against its true masks. Largest error of the unflagged numbers (limits:",
-        f"{VOLUME_LIMIT:g} % and {LENGTH_LIMIT_MM:g} mm) and of all numbers: volumes and areas in %, lengths in mm; flags of a",
-        "whole joint.",
+        f"{VOLUME_LIMIT:g} % and {LENGTH_LIMIT_MM:g} mm) and of all numbers: volumes and areas in %, lengths in mm;",
+        "flags of a whole joint.",
         "",
         *table(("artefact", "severity", "unflagged, %", "unflagged, mm", "all, %", "all, mm", *Side), rows),
     ]
