@@ -16,10 +16,14 @@ def validate(
         typer.Option("--labels", exists=True, dir_okay=False, help="NIfTI label map of a head, re-posed as well."),
     ] = None,
     poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
+    joints: Annotated[int, typer.Option(min=1, help="Random joints whose negative volume is checked.")] = 60,
+    artefacts: Annotated[bool, typer.Option(help="A painted head under rising artefacts; the longest part.")] = True,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
     from negvol_pacs.validation import run
 
-    checks, path = run.everything(output, quick=quick, labels=labels, count=poses, progress=out.print)
+    checks, path = run.everything(
+        output, quick=quick, labels=labels, count=poses, joints=joints, artefacts=artefacts, progress=out.print
+    )
     out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)

@@ -19,8 +19,9 @@ def write(checks: Sequence[Check], folder: Path, more: Sequence[str] = ()) -> Pa
     lines = [
         "# Validation",
         "",
-        "Made by `negvol validate`: true masks, no networks. References: closed forms, outlines in two planes and",
-        "quadrature of the implicit functions, without meshes. At every spacing the limits are those for 0.4 mm.",
+        "Made by `negvol validate`: true masks, no networks but for the artefacts. References: closed forms, outlines",
+        "in two planes and quadrature of the implicit functions, without meshes. At every spacing the limits are those",
+        "for 0.4 mm.",
         f"**{held} of {len(checks)} checks hold.**",
     ]
     for section in dict.fromkeys(check.section for check in checks):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, solidity
+from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, severity, solidity, subvoxel
 from negvol_pacs.validation.check import Check
 
 
@@ -13,6 +13,8 @@ def everything(
     quick: bool = False,
     labels: Path | None = None,
     count: int = reposing.POSES,
+    joints: int = solidity.RANDOM,
+    artefacts: bool = True,
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Check], Path]:
     """Run the checks and write the report.
@@ -27,6 +29,10 @@ def everything(
         NIfTI label map of a head, re-posed beside the analytic one.
     count
         Poses of each head.
+    joints
+        Random joints whose negative volume is checked.
+    artefacts
+        Whether a painted head goes through the whole pipeline under rising artefacts.
     progress
         Told what is being done.
 
@@ -47,7 +53,10 @@ def everything(
         found, tables = asymmetry.run(progress=progress)
         checks += found
         more += asymmetry.markdown(tables)
-        checks += solidity.run(progress=progress)
+        checks += solidity.run(count=joints, progress=progress)
+        found, rows = subvoxel.run(progress=progress)
+        checks += found
+        more += subvoxel.markdown(rows)
         report.write(checks, folder, more)
         heads: dict[str, Callable[[reposing.Pose], reposing.Masks]] = {"analytic head": reposing.analytic_head}
         if labels:
@@ -58,4 +67,12 @@ def everything(
             picture = f"reposing-{number}.png"
             plots.scatter(values, reposing.grids(count), f"{name}: {count} poses", folder / picture)
             more += ["", f"![{name}, re-posed]({picture})"]
+        if artefacts:
+            report.write(checks, folder, more)
+            found, curves = severity.run(progress=progress)
+            checks += found
+            more += severity.markdown(curves)
+            for number, curve in enumerate(curves, 1):
+                plots.severity(curve, folder / f"artefact-{number}.png")
+                more += ["", f"![{curve.artefact.name}](artefact-{number}.png)"]
     return checks, report.write(checks, folder, more)

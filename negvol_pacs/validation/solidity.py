@@ -19,7 +19,7 @@ from negvol_pacs.validation.random_joints import Recipe, moved
 
 SECTION = "Solids of random and degenerate joints"
 OVERLAP_MM3 = 0.05
-RANDOM = 20
+RANDOM = 60
 SEED = 20211109
 
 
