@@ -16,7 +16,7 @@ Field = NDArray[np.float32]
 
 REACH_MM = 14.0
 """Around the centre of the condylar head: condyle, fossa, eminence and postglenoid process."""
-NOISE_LIMIT_HU = 250.0
+NOISE_LIMIT_HU = 150.0
 SHIFT_LIMIT_MM = 0.1
 _FINE_MM = 0.6
 _SURFACE_MM = 0.4
