@@ -72,7 +72,7 @@ class Artefact:
     unit
         Of severity.
     severities
-        To be tried, rising.
+        To be tried, rising from above 0.
     pattern
         What severity 1 adds to the clean image.
     """
@@ -158,10 +158,10 @@ def cupping(scene: Scene) -> Image:
 
 
 ARTEFACTS = (
-    Artefact("noise", "sd, HU", (0, 30, 60, 100, 150, 220, 320), noise),
-    Artefact("low dose", "noise of full dose", (0, 1, 2, 4, 7, 11), low_dose),
-    Artefact("streaks of crowns", "HU", (0, 500, 2000), crown_streaks),
-    Artefact("streaks near the joint", "HU", (0, 100, 200, 400, 700, 1200, 2000), screw_streaks),
-    Artefact("cone-beam grey values", "share", (0, 0.25, 0.5, 0.75, 1.0), grey_values),
-    Artefact("cupping", "HU", (0, 150, 300, 500, 800, 1200), cupping),
+    Artefact("noise", "HU", (60, 120, 220, 380), noise),
+    Artefact("low dose", "× the noise of full dose", (4, 5.5, 10), low_dose),
+    Artefact("streaks of crowns", "HU", (2000,), crown_streaks),
+    Artefact("streaks near the joint", "HU", (200, 300, 500, 700, 1500), screw_streaks),
+    Artefact("cone-beam grey values", "of the change", (0.5, 1.0), grey_values),
+    Artefact("cupping", "HU", (500, 1200), cupping),
 )

@@ -83,7 +83,7 @@ def severity(curve: Curve, path: Path) -> None:
         for key in (key for key in keys if key[1] is quantity):
             line = [
                 (severity, step[key].error, bool(step[key].flags))
-                for severity, step in zip(curve.artefact.severities, curve.steps, strict=True)
+                for severity, step in zip(curve.severities, curve.steps, strict=True)
                 if step[key].error is not None
             ]
             _flagged_line(panel, line, "both" if key[0] is None else str(key[0]))
@@ -92,7 +92,7 @@ def severity(curve: Curve, path: Path) -> None:
         for height in (-limit, limit) if limit else ():
             panel.axhline(height, color="0.5", linestyle="--")
         panel.axhline(0, color="0.8")
-        panel.set(title=f"{quantity.label}, {unit}", xlim=_room(curve.artefact.severities))
+        panel.set(title=f"{quantity.label}, {unit}", xlim=_room(curve.severities))
         panel.legend(fontsize="x-small")
     for panel in axes[len(quantities) :]:
         panel.axis("off")

@@ -47,12 +47,20 @@ class Reading:
     flags: frozenset[QualityFlag]
 
 
+Step = Mapping[Key, Reading]
+
+
 @dataclass(frozen=True)
 class Curve:
-    """All measures of one head under one artefact; ``steps`` has a mapping for each severity."""
+    """All measures of one head under one artefact; ``steps`` has a mapping for each severity, the clean image first."""
 
     artefact: Artefact
-    steps: Sequence[Mapping[Key, Reading]]
+    steps: Sequence[Step]
+
+    @property
+    def severities(self) -> tuple[float, ...]:
+        """Severity of each step."""
+        return (0.0, *self.artefact.severities)
 
     def worst(self, unit: str, *, flagged: bool = False) -> list[tuple[float, Key] | None]:
         """Return the largest error of each severity with its measure; of unflagged numbers, or of all."""
@@ -82,7 +90,11 @@ def run(
         segmentation = segment(volume, networks, Pipeline())
         return measure(segmentation.joints, segmentation.flags)
 
-    curves = [follow(scene, artefact, truth, find, progress) for artefact in artefacts]
+    clean = compare(find(on_grid(scene.clean, scene.head.labels)), truth)
+    curves = []
+    for artefact in artefacts:
+        progress(f"artefacts: {artefact.name}")
+        curves.append(follow(scene, artefact, truth, find, clean))
     return [check for curve in curves for check in checks(curve)], curves
 
 
@@ -92,14 +104,11 @@ def true_masks(head: Head) -> dict[Side, JointMasks]:
     return {side: joint_masks_from_labels(mandible, skull, side, centre=head.centres[side]) for side in Side}
 
 
-def follow(
-    scene: Scene, artefact: Artefact, truth: Findings, find: Finder, progress: Callable[[str], None] = lambda what: None
-) -> Curve:
-    """Measure a head at each severity of an artefact."""
+def follow(scene: Scene, artefact: Artefact, truth: Findings, find: Finder, clean: Step) -> Curve:
+    """Measure a head at each severity of an artefact, beside the errors without it."""
     pattern = artefact.pattern(scene)
-    steps = []
+    steps = [clean]
     for severity in artefact.severities:
-        progress(f"{artefact.name}, {severity:g} {artefact.unit}")
         try:
             found = find(scene.spoiled(pattern, severity))
         except SeriesRefused:
@@ -109,7 +118,7 @@ def follow(
     return Curve(artefact, steps)
 
 
-def compare(found: Findings, truth: Findings) -> dict[Key, Reading]:
+def compare(found: Findings, truth: Findings) -> Step:
     """Return the error of each number that the true masks give."""
     ours = _numbers(found)
     readings = {}
@@ -123,10 +132,10 @@ def compare(found: Findings, truth: Findings) -> dict[Key, Reading]:
 
 
 def checks(curve: Curve) -> list[Check]:
-    """Hold the worst unflagged volume, area and length of each severity against the limits."""
+    """Hold the worst unflagged volume, area and length of each severity above 0 against the limits."""
     rows = []
     for unit, limit in (("%", VOLUME_LIMIT), ("mm", LENGTH_LIMIT_MM)):
-        for severity, worst in zip(curve.artefact.severities, curve.worst(unit), strict=True):
+        for severity, worst in list(zip(curve.severities, curve.worst(unit), strict=True))[1:]:
             if worst is None:  # all of them are flagged or missing
                 continue
             setting = f"{severity:g} {curve.artefact.unit}; {_name(worst[1])}"
@@ -140,7 +149,7 @@ def markdown(curves: Sequence[Curve]) -> list[str]:
     rows = []
     for curve in curves:
         for severity, step, *worst in zip(
-            curve.artefact.severities,
+            curve.severities,
             curve.steps,
             curve.worst("%"),
             curve.worst("mm"),
@@ -164,7 +173,7 @@ def markdown(curves: Sequence[Curve]) -> list[str]:
     ]
 
 
-def _flags(step: Mapping[Key, Reading], side: Side) -> str:
+def _flags(step: Step, side: Side) -> str:
     """Name what is held against every number of a side."""
     own = [reading.flags for (of, _), reading in step.items() if of is side]
     return ", ".join(sorted(flag.name for flag in frozenset.intersection(*own))) if own else ""
