@@ -161,7 +161,7 @@ ARTEFACTS = (
     Artefact("noise", "HU", (60, 120, 220, 380), noise),
     Artefact("low dose", "× the noise of full dose", (4, 5.5, 10), low_dose),
     Artefact("streaks of crowns", "HU", (2000,), crown_streaks),
-    Artefact("streaks near the joint", "HU", (200, 300, 500, 700, 1500), screw_streaks),
-    Artefact("cone-beam grey values", "of the change", (0.5, 1.0), grey_values),
+    Artefact("streaks near the joint", "HU", (300, 400, 500, 1500), screw_streaks),
+    Artefact("cone-beam grey values", "of the change", (1.0,), grey_values),
     Artefact("cupping", "HU", (500, 1200), cupping),
 )

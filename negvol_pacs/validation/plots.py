@@ -92,7 +92,9 @@ def severity(curve: Curve, path: Path) -> None:
         for height in (-limit, limit) if limit else ():
             panel.axhline(height, color="0.5", linestyle="--")
         panel.axhline(0, color="0.8")
-        panel.set(title=f"{quantity.label}, {unit}", xlim=_room(curve.severities))
+        panel.set(
+            title=quantity.label if unit == "{ratio}" else f"{quantity.label}, {unit}", xlim=_room(curve.severities)
+        )
         panel.legend(fontsize="x-small")
     for panel in axes[len(quantities) :]:
         panel.axis("off")
