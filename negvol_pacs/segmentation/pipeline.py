@@ -125,7 +125,8 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     if options.tb_enhancement:
         tb = enhance(image, sigmoid(tb_odds), tb, mc, grid.SPACING_MM)
     centre = _centre(mc, geometry, seen.centre)
-    unclear = clarity.doubts(image, outlined, snapped, grid.distance_from(geometry, centre), grid.SPACING_MM)
+    bones = [clarity.Traced(*fields) for fields in zip((mc_odds, tb_odds), outlined, snapped, strict=True)]
+    unclear = clarity.doubts(image, bones, grid.distance_from(geometry, centre), grid.SPACING_MM)
     mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(

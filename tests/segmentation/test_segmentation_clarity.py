@@ -5,6 +5,7 @@ import pytest
 
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import clarity, edges
+from negvol_pacs.segmentation.clarity import Traced
 
 SPACING = 0.4
 INDEX = (np.indices((80, 80, 80)) - 39.5) * SPACING
@@ -27,8 +28,9 @@ def snapped(picture: np.ndarray) -> tuple[np.ndarray, ...]:
     return edges.snap(picture, mc, tb, SPACING), edges.snap(picture, tb, mc, SPACING)
 
 
-def flags(picture: np.ndarray) -> frozenset[QualityFlag]:
-    return clarity.doubts(picture, BONES, snapped(picture), RADIUS, SPACING)
+def flags(picture: np.ndarray, sure: float = 8.0) -> frozenset[QualityFlag]:
+    odds = [np.clip(8 * bone, -sure, sure) for bone in BONES]
+    return clarity.doubts(picture, list(map(Traced, odds, BONES, snapped(picture))), RADIUS, SPACING)
 
 
 @pytest.mark.parametrize("sd", [80.0, 150.0, 300.0])
@@ -39,9 +41,10 @@ def test_noise_is_the_standard_deviation_between_the_bones(sd: float) -> None:
 
 def test_shift_is_the_distance_of_two_surfaces() -> None:
     near = RADIUS < clarity.REACH_MM
-    assert clarity.shift(CONDYLE, CONDYLE + np.float32(0.3), near) == pytest.approx(0.3)
-    assert clarity.shift(CONDYLE, CONDYLE, near) == 0
-    assert clarity.shift(CONDYLE, CONDYLE + np.float32(0.3), RADIUS < 3) == 0
+    moved = Traced(CONDYLE, CONDYLE, CONDYLE + np.float32(0.3))
+    assert clarity.shift(moved, near) == pytest.approx(0.3)
+    assert clarity.shift(Traced(CONDYLE, CONDYLE, CONDYLE), near) == 0
+    assert clarity.shift(moved, RADIUS < 3) == 0
 
 
 def test_flags() -> None:
@@ -55,4 +58,16 @@ def test_outlines_that_the_image_does_not_confirm() -> None:
     picture = image()
     moved = (CONDYLE + np.float32(0.4), BONES[1])
     found = edges.snap(picture, *moved, SPACING), edges.snap(picture, *moved[::-1], SPACING)
-    assert clarity.doubts(picture, moved, found, RADIUS, SPACING) == {QualityFlag.SURFACES_UNCLEAR}
+    traced = [Traced(8 * outlined, outlined, edge) for outlined, edge in zip(moved, found, strict=True)]
+    assert clarity.doubts(picture, traced, RADIUS, SPACING) == {QualityFlag.SURFACES_UNCLEAR}
+
+
+def test_a_network_that_hesitates_inside_bone() -> None:
+    def entropy(odds: np.ndarray) -> float:
+        return clarity.hesitation(Traced(odds, CONDYLE, CONDYLE), RADIUS < clarity.REACH_MM)
+
+    assert entropy(np.zeros_like(RADIUS)) == pytest.approx(np.log(2))
+    assert entropy(np.full_like(RADIUS, 50.0)) == pytest.approx(0)
+    assert entropy(-2 * CONDYLE) == pytest.approx(entropy(2 * CONDYLE)) != 0
+    assert not flags(image(), sure=8.0)
+    assert flags(image(), sure=4.0) == {QualityFlag.SURFACES_UNCLEAR}
