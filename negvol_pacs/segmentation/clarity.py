@@ -19,7 +19,8 @@ Field = NDArray[np.float32]
 REACH_MM = 14.0
 """Around the centre of the condylar head: condyle, fossa, eminence and postglenoid process."""
 NOISE_LIMIT_HU = 150.0
-SHIFT_LIMIT_MM = 0.15
+SHIFT_LIMITS_MM = (0.095, 0.15)
+"""Of the condyle and of the temporal bone, whose thin and cellular parts part the two surfaces in clear images too."""
 HESITATION_LIMIT = 0.025
 _FINE_MM = 0.6
 _SURFACE_MM = 0.4
@@ -53,7 +54,7 @@ def doubts(image: Field, bones: Sequence[Traced], radius: Field, spacing: float)
     image
         Grey values, roughly HU, on an isotropic grid.
     bones
-        Condyle and temporal bone on that grid.
+        Condyle and temporal bone, in this order, on that grid.
     radius
         Distance from the centre of the condylar head, mm.
     spacing
@@ -65,7 +66,7 @@ def doubts(image: Field, bones: Sequence[Traced], radius: Field, spacing: float)
     flags = set()
     if noise(image[box], [bone.outlined for bone in bones], near, spacing) > NOISE_LIMIT_HU:
         flags.add(QualityFlag.IMAGE_NOISY)
-    if max(shift(bone, near) for bone in bones) > SHIFT_LIMIT_MM:
+    if any(shift(bone, near) > limit for bone, limit in zip(bones, SHIFT_LIMITS_MM, strict=True)):
         flags.add(QualityFlag.SURFACES_UNCLEAR)
     if max(hesitation(bone, near) for bone in bones) > HESITATION_LIMIT:
         flags.add(QualityFlag.SURFACES_UNCLEAR)
