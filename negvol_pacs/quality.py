@@ -12,6 +12,8 @@ class QualityFlag(StrEnum):
     JOINT_NOT_FOUND = "Joint not found"
     PART_OUTSIDE_FIELD = "Part of the joint outside the field of view"
     SEGMENTATION_DOUBTFUL = "Segmentation doubtful"
+    IMAGE_NOISY = "Image too noisy around the joint"
+    SURFACES_UNCLEAR = "Bone surfaces unclear in the image"
     BONE_CONTACT = "Condyle and temporal bone touch"
     FOSSA_NOT_FOUND = "Fossa landmarks not found"
     CONDYLE_ROUND = "Condylar head too round for a long axis"

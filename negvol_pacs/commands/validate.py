@@ -17,15 +17,16 @@ def validate(
     ] = None,
     pipeline: Annotated[
         bool,
-        typer.Option("--pipeline", help="Re-pose a synthetic head, painted as CT, through the whole pipeline as well."),
+        typer.Option("--pipeline", help="Painted CT as well, in each pose and under artefacts, through the networks."),
     ] = False,
     poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
+    joints: Annotated[int, typer.Option(min=1, help="Random joints whose negative volume is checked.")] = 60,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
     from negvol_pacs.validation import run
 
     checks, path = run.everything(
-        output, quick=quick, labels=labels, pipeline=pipeline, count=poses, progress=out.print
+        output, quick=quick, labels=labels, pipeline=pipeline, count=poses, joints=joints, progress=out.print
     )
     out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)

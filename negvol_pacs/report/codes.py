@@ -113,6 +113,8 @@ _FLAGS = {
     QualityFlag.JOINT_NOT_FOUND: "Q_NO_JOINT",
     QualityFlag.PART_OUTSIDE_FIELD: "Q_PART_OUTSIDE",
     QualityFlag.SEGMENTATION_DOUBTFUL: "Q_SEGMENTATION",
+    QualityFlag.IMAGE_NOISY: "Q_NOISE",
+    QualityFlag.SURFACES_UNCLEAR: "Q_UNCLEAR",
     QualityFlag.BONE_CONTACT: "Q_CONTACT",
     QualityFlag.FOSSA_NOT_FOUND: "Q_NO_FOSSA",
     QualityFlag.CONDYLE_ROUND: "Q_ROUND",

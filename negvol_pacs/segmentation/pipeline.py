@@ -15,7 +15,7 @@ from negvol_pacs.anatomy import Side
 from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import JointError, SegmentationEmpty
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.segmentation import edges, grid
+from negvol_pacs.segmentation import clarity, edges, grid
 from negvol_pacs.segmentation.bones import SUREST, Outline, outline, sigmoid
 from negvol_pacs.segmentation.calibration import AIR_HU, Calibration
 from negvol_pacs.segmentation.enhancement import enhance
@@ -120,11 +120,13 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     image = line.hu(grid.resample(volume, geometry, order=3, fill=line.grey(AIR_HU)))
     mc_odds, tb_odds = (grid.resample(bone, geometry, order=3, fill=-SUREST) for bone in (seen.mc, seen.tb))
     mc_odds, tb_odds = give_back(image, mc_odds, tb_odds, grid.SPACING_MM)
-    mc, tb = (edges.signed_distance(odds, grid.SPACING_MM) for odds in (mc_odds, tb_odds))
-    mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
+    outlined = mc, tb = [edges.signed_distance(odds, grid.SPACING_MM) for odds in (mc_odds, tb_odds)]
+    snapped = mc, tb = edges.snap(image, mc, tb, grid.SPACING_MM), edges.snap(image, tb, mc, grid.SPACING_MM)
     if options.tb_enhancement:
         tb = enhance(image, sigmoid(tb_odds), tb, mc, grid.SPACING_MM)
     centre = _centre(mc, geometry, seen.centre)
+    bones = [clarity.Traced(*fields) for fields in zip((mc_odds, tb_odds), outlined, snapped, strict=True)]
+    unclear = clarity.doubts(image, bones, grid.distance_from(geometry, centre), grid.SPACING_MM)
     mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(
@@ -134,7 +136,7 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
         centre=centre,
         inside=None if inside.all() else grid.on_grid(inside, geometry),
     )
-    return replace(masks, flags=_doubts(masks))
+    return replace(masks, flags=_doubts(masks) | unclear)
 
 
 def _centre(mc: NDArray[np.float32], geometry: hd.VolumeGeometry, rough: NDArray[np.float64]) -> NDArray[np.float64]:

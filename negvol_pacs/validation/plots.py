@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,8 +11,28 @@ from matplotlib.figure import Figure
 from negvol_pacs.joint.findings import Quantity
 from negvol_pacs.validation.check import Check
 from negvol_pacs.validation.reposing import KEYS, Study, label
+from negvol_pacs.validation.severity import LENGTH_LIMIT_MM, VOLUME_LIMIT, Curve
 
 PANELS = (Quantity.NV_VOLUME, Quantity.NV_AREA, Quantity.FW, Quantity.FD, Quantity.SJS, Quantity.LJS)
+CURVES = (
+    Quantity.NV_VOLUME,
+    Quantity.NV_AREA,
+    Quantity.HEAD_VOLUME,
+    Quantity.FW,
+    Quantity.FD,
+    Quantity.AJS,
+    Quantity.SJS,
+    Quantity.PJS,
+    Quantity.MJS,
+    Quantity.LJS,
+    Quantity.JSW_P50,
+    Quantity.HCA,
+    Quantity.SRA,
+    Quantity.S_LR,
+    Quantity.H_LR,
+    Quantity.D_LR,
+)
+LIMITS = {"%": VOLUME_LIMIT, "mm": LENGTH_LIMIT_MM}
 _DPI = 100
 MARKERS = "osD^v"
 
@@ -57,6 +78,50 @@ def reposing(study: Study, path: Path) -> None:
         panel.axis("off")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(grids))
     _save(figure, path)
+
+
+def severity(curve: Curve, path: Path) -> None:
+    """Draw the error of each measure against an artefact's severity; flagged numbers are hollow."""
+    keys = [key for key in curve.steps[0] if key[1] in CURVES]
+    quantities = [quantity for quantity in CURVES if any(key[1] is quantity for key in keys)]
+    columns = 4
+    figure = Figure(figsize=(4 * columns, 2.8 * -(-len(quantities) // columns)), layout="constrained")
+    figure.suptitle(f"{curve.artefact.name}: error against severity, {curve.artefact.unit}; hollow: flagged")
+    axes = np.ravel(figure.subplots(-(-len(quantities) // columns), columns))
+    for panel, quantity in zip(axes, quantities, strict=False):
+        for key in (key for key in keys if key[1] is quantity):
+            line = [
+                (severity, step[key].error, bool(step[key].flags))
+                for severity, step in zip(curve.severities, curve.steps, strict=True)
+                if step[key].error is not None
+            ]
+            _flagged_line(panel, line, "both" if key[0] is None else str(key[0]))
+        unit = "%" if quantity.unit in {"mm2", "mm3"} else quantity.unit
+        limit = LIMITS.get(unit)
+        for height in (-limit, limit) if limit else ():
+            panel.axhline(height, color="0.5", linestyle="--")
+        panel.axhline(0, color="0.8")
+        panel.set(
+            title=quantity.label if unit == "{ratio}" else f"{quantity.label}, {unit}", xlim=_room(curve.severities)
+        )
+        panel.legend(fontsize="x-small")
+    for panel in axes[len(quantities) :]:
+        panel.axis("off")
+    _save(figure, path)
+
+
+def _flagged_line(panel: Any, line: Sequence[tuple[float, float | None, bool]], label: str) -> None:
+    """Draw a line whose points are full, or hollow where the number is flagged."""
+    (drawn,) = panel.plot([x for x, _, _ in line], [y for _, y, _ in line], "-", label=label)
+    for flagged in (False, True):
+        own = [(x, y) for x, y, held in line if held is flagged]
+        face = "white" if flagged else drawn.get_color()
+        panel.plot(*zip(*own, strict=True), "o", mec=drawn.get_color(), mfc=face) if own else None
+
+
+def _room(severities: Sequence[float]) -> tuple[float, float]:
+    margin = 0.05 * max(severities)
+    return min(severities) - margin, max(severities) + margin
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -30,8 +30,7 @@ def write(checks: Sequence[Check], folder: Path, more: Mapping[str, Sequence[str
         "# Validation",
         "",
         "Made by `negvol validate`: true masks, no networks, but where a painted CT goes through the pipeline.",
-        "References: closed forms, outlines in two planes and quadrature of the implicit functions, without meshes. At",
-        "every spacing the limits are those for 0.4 mm.",
+        "References: closed forms, outlines in two planes and quadrature of the implicit functions, without meshes.",
         f"**{held} of {len(checks)} checks hold.**",
     ]
     for section in dict.fromkeys(check.section for check in checks):

@@ -7,7 +7,7 @@ from pathlib import Path
 from negvol_pacs.config import Pipeline
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.segmentation.weights import load_networks
-from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, solidity
+from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, severity, solidity, subvoxel
 from negvol_pacs.validation.check import Check
 from negvol_pacs.validation.poses import POSES, Pose
 from negvol_pacs.validation.reposed_heads import LabelledHead, Masks, PaintedHead, analytic_head, phantom
@@ -22,6 +22,7 @@ def everything(
     labels: Path | None = None,
     pipeline: bool = False,
     count: int = POSES,
+    joints: int = solidity.RANDOM,
     progress: Progress = lambda what: None,
 ) -> tuple[list[Check], Path]:
     """Run the checks and write the report.
@@ -35,9 +36,12 @@ def everything(
     labels
         NIfTI label map of a head, re-posed beside the analytic one.
     pipeline
-        Also a synthetic head: its true masks, and painted as CT in each pose, through the whole pipeline.
+        Also a synthetic head: its true masks, and painted as CT in each pose and under artefacts, through
+        the whole pipeline.
     count
         Poses of each head.
+    joints
+        Random joints whose negative volume is checked.
     progress
         Told what is being done.
 
@@ -58,7 +62,10 @@ def everything(
         found, tables = asymmetry.run(progress=progress)
         checks += found
         more[asymmetry.SECTION] = asymmetry.markdown(tables)
-        checks += solidity.run(progress=progress)
+        checks += solidity.run(count=joints, progress=progress)
+        found, rows = subvoxel.run(progress=progress)
+        checks += found
+        more[subvoxel.SECTION] = subvoxel.markdown(rows)
         report.write(checks, folder, more)
         numbers = []
         more[reposing.SECTION] = reposing.introduction(count)
@@ -70,6 +77,13 @@ def everything(
             more[reposing.SECTION] += [*reposing.markdown(study), "", f"![{study.name}, re-posed]({picture})"]
             (folder / "reposing.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
             report.write(checks, folder, more)
+        if pipeline:
+            found, curves = severity.run(progress=progress)
+            checks += found
+            more[severity.SECTION] = severity.markdown(curves)
+            for number, curve in enumerate(curves, 1):
+                plots.severity(curve, folder / f"artefact-{number}.png")
+                more[severity.SECTION] += ["", f"![{curve.artefact.name}](artefact-{number}.png)"]
     return checks, report.write(checks, folder, more)
 
 

@@ -1,10 +1,9 @@
 """Random and degenerate joints: the negative volume is a proper solid, or it is flagged."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import JointMeasurements, Quantity
@@ -12,16 +11,16 @@ from negvol_pacs.joint.folding import crossings
 from negvol_pacs.joint.measure import measure, volume
 from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.surface import to_manifold
-from negvol_pacs.training.analytic_joints import AnalyticJoint, ellipsoid_in_fossa, parametric_fossa
+from negvol_pacs.quality import QualityFlag
+from negvol_pacs.training.analytic_joints import AnalyticJoint, parametric_fossa
 from negvol_pacs.validation.check import Check, below
 from negvol_pacs.validation.heads import head
+from negvol_pacs.validation.random_joints import Recipe, moved
 
 SECTION = "Solids of random and degenerate joints"
 OVERLAP_MM3 = 0.05
-RANDOM = 20
+RANDOM = 60
 SEED = 20211109
-
-Array = NDArray[np.float64]
 
 
 def degenerate() -> dict[str, AnalyticJoint]:
@@ -30,11 +29,11 @@ def degenerate() -> dict[str, AnalyticJoint]:
     return {
         "flat fossa": parametric_fossa(depth_mm=2.0, gap_mm=1.0),
         "shallow fossa": parametric_fossa(depth_mm=3.5, gap_mm=1.5),
-        "contact": _moved(normal, [0, 0, 2.45]),
-        "pressed into the roof": _moved(normal, [0, 0, 2.9]),
+        "contact": moved(normal, np.array([0, 0, 2.45])),
+        "pressed into the roof": moved(normal, np.array([0, 0, 2.9])),
         "perforated roof": _perforated(normal, 0.0),
         "perforated beside the middle": _perforated(normal, 4.0),
-        "open mouth": _moved(normal, [0, 13.0, -4.0]),
+        "open mouth": moved(normal, np.array([0, 13.0, -4.0])),
         "missing eminence": replace(normal, tb=lambda p: np.maximum(normal.tb(p), p[..., 1] - 2.0)),
         "tiny condyle": parametric_fossa(condyle_mm=(3.0, 2.0, 3.0)),
         "bifid condyle": replace(
@@ -44,41 +43,62 @@ def degenerate() -> dict[str, AnalyticJoint]:
     }
 
 
-def drawn(random: np.random.Generator) -> AnalyticJoint:
-    """Draw a joint of any proportions."""
-    if random.random() < 0.5:
-        return parametric_fossa(
-            width_mm=(random.uniform(7, 12), random.uniform(6, 10)),
-            sides_mm=(random.uniform(9, 13), random.uniform(9, 13)),
-            depth_mm=random.uniform(4, 9),
-            gap_mm=random.uniform(0.3, 4),
-            condyle_mm=(random.uniform(6, 10), random.uniform(3, 5), random.uniform(4, 7)),
-            steepness=random.uniform(2, 4),
-        )
-    return ellipsoid_in_fossa(
-        condyle_mm=(random.uniform(6, 10), random.uniform(3, 5), random.uniform(4, 6)),
-        fossa_mm=(random.uniform(11, 13), random.uniform(6, 9), random.uniform(6.5, 9)),
-        shift_mm=(random.uniform(-1, 1), random.uniform(-1, 1), random.uniform(-1, 1)),
-    )
+def run(
+    spacing_mm: float = 0.5, count: int = RANDOM, progress: Callable[[str], None] = lambda what: None
+) -> list[Check]:
+    """Count the faults of the negative volume of each degenerate joint and of random ones.
 
-
-def run(spacing_mm: float = 0.5, progress: Callable[[str], None] = lambda what: None) -> list[Check]:
-    """Count the faults of the negative volume of each joint."""
-    random = np.random.default_rng(SEED)
-    joints = degenerate() | {f"random {k + 1}": drawn(random) for k in range(RANDOM)}
+    Each faulty random joint has a row of its own, whose number makes it again: ``recipe``.
+    """
     checks = []
-    for name, joint in joints.items():
+    for name, joint in degenerate().items():
         progress(name)
         checks.append(check(name, joint, spacing_mm))
-    return checks
+    tallies: dict[str, _Tally] = {}
+    for number in range(count):
+        progress(f"random joint {number + 1} of {count}")
+        drawn = recipe(number)
+        found = measure(drawn.masks(spacing_mm)).joints[Side.RIGHT]
+        wrong = faults(found)
+        tallies.setdefault(drawn.kind, _Tally()).add(found, wrong)
+        if wrong:
+            place = (SECTION, f"random {number}: {drawn.kind}", ", ".join(wrong), f"{spacing_mm} mm")
+            checks.append(below(place, float(len(wrong)), 0.0, ""))
+    return checks + [tallies[kind].check(kind, spacing_mm) for kind in sorted(tallies)]
+
+
+def recipe(number: int) -> Recipe:
+    """Return the random joint of this number."""
+    return Recipe.draw(np.random.default_rng([SEED, number]))
+
+
+@dataclass
+class _Tally:
+    """What became of the joints of one kind."""
+
+    clean: int = 0
+    flagged: int = 0
+    missing: int = 0
+    wrong: int = 0
+
+    def add(self, found: JointMeasurements, wrong: Sequence[str]) -> None:
+        number = found.measurements[Quantity.NV_VOLUME]
+        self.missing += number.value is None
+        self.flagged += number.value is not None and bool(_flags(found))
+        self.clean += number.value is not None and not _flags(found)
+        self.wrong += bool(wrong)
+
+    def check(self, kind: str, spacing_mm: float) -> Check:
+        what = f"{spacing_mm} mm; {self.clean} plain, {self.flagged} flagged, {self.missing} without a number"
+        total = self.clean + self.flagged + self.missing
+        return below((SECTION, f"{total} random: {kind}", "joints with a fault", what), float(self.wrong), 0.0, "")
 
 
 def check(name: str, joint: AnalyticJoint, spacing_mm: float = 0.5) -> Check:
     """Count the faults of one joint's negative volume; none is allowed."""
     found = measure(head({Side.RIGHT: joint}, spacing_mm)).joints[Side.RIGHT]
     number = found.measurements[Quantity.NV_VOLUME]
-    flags = sorted(str(flag.name) for flag in number.flags | found.flags if flag.name != "OTHER_SIDE_MISSING")
-    setting = f"{spacing_mm} mm; " + ("" if number.value else "no number; ") + ", ".join(flags)
+    setting = f"{spacing_mm} mm; " + ("" if number.value else "no number; ") + ", ".join(_flags(found))
     return below((SECTION, name, "faults", setting.rstrip("; ")), float(len(faults(found))), 0.0, "")
 
 
@@ -110,10 +130,11 @@ def closed(mesh: Mesh) -> bool:
     return bool(np.array_equal(np.sort(there), np.sort(back)))
 
 
+def _flags(found: JointMeasurements) -> list[str]:
+    """Names of all that is held against a joint's volume, but for the side that is not there."""
+    flags = found.measurements[Quantity.NV_VOLUME].flags | found.flags
+    return sorted(flag.name for flag in flags - {QualityFlag.OTHER_SIDE_MISSING})
+
+
 def _perforated(joint: AnalyticJoint, x: float) -> AnalyticJoint:
     return replace(joint, tb=lambda p: np.maximum(joint.tb(p), 1.5 - np.hypot(p[..., 0] - x, p[..., 1])))
-
-
-def _moved(joint: AnalyticJoint, by: list[float]) -> AnalyticJoint:
-    """Move the condyle; where it would enter the bone, it ends there."""
-    return replace(joint, mc=lambda points: np.maximum(joint.mc(points - by), -joint.tb(points)))

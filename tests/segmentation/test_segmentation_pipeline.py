@@ -50,7 +50,8 @@ def test_the_masks_are_the_bones(axial_segmentation: Segmentation, side: Side) -
     assert dice(masks.tb, simple_head.SKULL) > 0.95
     assert not ((masks.mc.array > 0.5) & (masks.tb.array > 0.5)).any()
     assert masks.inside is None
-    assert not masks.flags
+    # These networks are never sure, and put the skull's surface 0.3 mm inside of its edge.
+    assert masks.flags == {QualityFlag.SURFACES_UNCLEAR}
     assert not axial_segmentation.flags
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from negvol_pacs.joint.findings import Measurement
-from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, reposing, run, solidity
+from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, reposing, run, severity, solidity, subvoxel
 from negvol_pacs.validation.poses import poses
 
 
@@ -34,6 +34,8 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(accuracy, "joints", dict)
     monkeypatch.setattr(asymmetry, "run", lambda **_: ([], {}))
     monkeypatch.setattr(solidity, "run", lambda **_: [])
+    monkeypatch.setattr(subvoxel, "run", lambda **_: ([], {}))
+    monkeypatch.setattr(severity, "run", lambda **_: ([], []))
     monkeypatch.setattr(agreement, "mirrored", None)
     for picture in ("convergence", "reposing"):
         monkeypatch.setattr(plots, picture, lambda _, path: path.touch())
