@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negvol_pacs.config import Config, load, reloaded
+from negvol_pacs.config import Config, load
 from negvol_pacs.errors import ConfigError
+from negvol_pacs.workflow.reload import reloaded
 
 DEFAULT = Path(__file__).resolve().parents[1] / "config.toml"
 

@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
+    LabelMapSegmentationStorage,
     LegacyConvertedEnhancedCTImageStorage,
     ModalityWorklistInformationFind,
     SegmentationStorage,
@@ -54,7 +55,7 @@ IMAGE_CLASSES = (
 )
 """SOP classes that are stored."""
 
-RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage)
+RESULT_CLASSES = (SegmentationStorage, LabelMapSegmentationStorage, Comprehensive3DSRStorage)
 """SOP classes accepted only so that this node's own results, routed back, are answered politely."""
 
 TRANSFER_SYNTAXES = (
@@ -321,7 +322,7 @@ def _entity(config: Config) -> AE:
     for sop_class in IMAGE_CLASSES:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     for sop_class in RESULT_CLASSES:
-        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES[:3]))
+        ae.add_supported_context(sop_class, [*TRANSFER_SYNTAXES[:3], RLELossless])
     if config.ris:
         ae.add_supported_context(ModalityWorklistInformationFind, [ImplicitVRLittleEndian])
     return ae

@@ -10,7 +10,7 @@ import pydicom
 import structlog
 from pydicom import Dataset
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Profile
 from negvol_pacs.errors import SeriesRefused
 from negvol_pacs.report.document import Report
 from negvol_pacs.segmentation.weights import Networks
@@ -151,14 +151,15 @@ class Steps:
                 raise (first or refusal) from None
             selection = replace(selection, order=self._order(selection.series))
             prior = priors.find(selection.series, self._ledger, self._outbox, self._config)
-            fingerprint = pipeline.fingerprint(selection.series, algorithm, prior)
+            profile = self._profile(study, generation, selection.series)
+            fingerprint = pipeline.fingerprint(selection.series, algorithm, prior, profile)
             known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
             if known:
                 latest = known[-1].generation
                 _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
                 return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
             try:
-                results = self._measure(study, generation, selection, fingerprint, prior)
+                results = self._measure(study, generation, selection, fingerprint, prior, profile)
             except SeriesRefused as refusal:
                 # The best series turned out to be no head or unreadable: the next best may do.
                 first = first or refusal
@@ -168,8 +169,14 @@ class Steps:
                 self._record_verdicts(study, generation, {}, selection.series)
                 return results
 
-    def _measure(
-        self, study: str, generation: int, selection: Selection, fingerprint: str, prior: Report | None
+    def _measure(  # noqa: PLR0917
+        self,
+        study: str,
+        generation: int,
+        selection: Selection,
+        fingerprint: str,
+        prior: Report | None,
+        profile: Profile,
     ) -> list[Result]:
         former = self._ledger.former_results(study, generation)
         folder = self._outbox.folder(study, generation)
@@ -182,11 +189,14 @@ class Steps:
             progress=_Progress(self._ledger, study, generation, self._pulse),
             former=[self._header(entry) for entry in former],
             prior=prior,
+            profile=profile,
         )
         now = time.time()
-        files = [(ResultKind.SR, made.sr_uid, made.sr), (ResultKind.PNG, "", made.picture)]
-        if made.seg is not None:
-            files.insert(0, (ResultKind.SEG, made.seg_uid, made.seg))
+        files = [
+            (ResultKind.SEG, made.seg_uid, made.seg),
+            (ResultKind.SR, made.sr_uid, made.sr),
+            (ResultKind.PNG, "", made.picture),
+        ]
         # A prior report changes the SR alone: an object that is known already stays as it was sent.
         same = {entry.sop_uid: replace(entry, generation=generation, fingerprint=fingerprint) for entry in former}
         return [
@@ -202,7 +212,14 @@ class Steps:
                 now,
             )
             for kind, uid, path in files
+            if path is not None
         ]
+
+    def _profile(self, study: str, generation: int, series: Series) -> Profile:
+        """Return the profile of the AE titles that a series came to."""
+        own = set(series.sop_instance_uids)
+        instances = self._ledger.instances(study, generation)
+        return self._config.profile(entry.called_ae for entry in instances if entry.sop_uid in own)
 
     def _order(self, series: Series) -> Dataset | None:
         within_s = 3600 * self._config.worklist.match_within_h

@@ -145,7 +145,7 @@ def test_analysis_repeated_after_a_crash_hands_on_the_same_deliveries_without_me
     nobody = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
     measured = []
 
-    def process(selection, networks, config, folder, now, *, progress, former, prior):
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         measured.append(selection)
         return pipeline.Result(
             None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
@@ -200,7 +200,7 @@ def test_the_next_best_series_is_measured_when_the_best_is_no_head(books, make_c
     books.steps.select(STUDY, 1)
     measured = []
 
-    def process(selection, networks, config, folder, now, *, progress, former, prior):
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         measured.append(selection.series)
         if len(measured) == 1:
             refuse()
