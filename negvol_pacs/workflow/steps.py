@@ -22,8 +22,9 @@ from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
 from negvol_pacs.workflow import pipeline, priors, routing
 from negvol_pacs.workflow.delivery import Deliveries
-from negvol_pacs.workflow.engine import Lost
+from negvol_pacs.workflow.engine import ROUTINE, Lost
 from negvol_pacs.workflow.orders import find_order
+from negvol_pacs.workflow.priority import priority
 from negvol_pacs.workflow.pulse import Pulse
 
 _PROGRESS_EVERY_S = 1.0
@@ -60,6 +61,14 @@ class Steps:
     def reload(self, config: Config) -> None:
         """Take over destinations and delivery rules of a new configuration, from the next step on."""
         self._config = config
+
+    def priority(self, study: str) -> int:
+        """Say how urgent a study is; what hinders that hinders nothing else."""
+        try:
+            return priority(study, self._inbox, self._config)
+        except Exception:
+            _log.exception("priority-unknown", study=study)
+            return ROUTINE
 
     def close(self, study: str) -> tuple[list[int], float | None]:
         """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
