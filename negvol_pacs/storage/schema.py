@@ -126,3 +126,13 @@ commitment_requests = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_try", sa.Double, nullable=False),
 )
+
+removals = sa.Table(
+    "removals",
+    METADATA,
+    sa.Column("study_uid", sa.String(64), primary_key=True),
+    sa.Column("removed_at", sa.Double, nullable=False),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)

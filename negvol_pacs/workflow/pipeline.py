@@ -72,9 +72,7 @@ def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
     return Algorithm(name="negvol-pacs", version=version, weights_sha256=networks.sha256)
 
 
-def fingerprint(
-    series: Series, made_by: Algorithm, prior: Report | None = None, profile: Profile = EVERYTHING
-) -> str:
+def fingerprint(series: Series, made_by: Algorithm, prior: Report | None = None, profile: Profile = EVERYTHING) -> str:
     """Name of the results of a series: equal fingerprints, equal results."""
     return result_uid(" ".join(["fingerprint", *_variant(profile)]), result_inputs(series, prior), made_by)
 

@@ -34,9 +34,9 @@ def priority(study: str, inbox: Inbox, config: Config) -> int:
     """
     instances = inbox.ledger.instances(study)
     calling, called = ({getattr(entry, key) for entry in instances} for key in ("calling_ae", "called_ae"))
-    stat = [peer for peer in config.peers if peer.priority == "stat" and peer.ae_title in calling]
-    stat += [profile for profile in config.profiles if profile.priority == "stat" and profile.ae_title in called]
-    if stat:
+    stat_peers = {peer.ae_title for peer in config.peers if peer.priority == "stat"}
+    stat_profiles = {profile.ae_title for profile in config.profiles if profile.priority == "stat"}
+    if stat_peers & calling or stat_profiles & called:
         return URGENT
     return _of_order(instances[0], inbox, config) if instances else ROUTINE
 

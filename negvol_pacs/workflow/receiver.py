@@ -1,5 +1,6 @@
 """The receiver process: stores what peers send and tells the workflow which study it was for."""
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.storage.records import State
+from negvol_pacs.storage.retention import Retention
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Jobs, migrate
 from negvol_pacs.workflow.notifier import Notifier
 from negvol_pacs.workflow.reload import read_again
 from negvol_pacs.workflow.service import Service
 
-_log = structlog.get_logger()
-
-
 _TURN_S = 0.5
+_HOUSEKEEPING_S = 10.0
+
+_log = structlog.get_logger()
 
 
 def run(config: Config, config_file: Path) -> None:
@@ -52,18 +54,22 @@ def run(config: Config, config_file: Path) -> None:
                     notifier.alive(generation.study_uid)
                 _log.info("receiver-ready")
                 service.ready(_listening(config))
+                retention, housekeeping = Retention(inbox, layout.open_outbox(state), config), 0.0
                 while not stop.wait(_TURN_S):
                     if reload.is_set():
                         reload.clear()
                         config = read_again(config, config_file, service, listener.reload)
+                        retention.reload(config)
                         service.ready(_listening(config))
+                    if time.monotonic() >= housekeeping and not retention.turn():
+                        housekeeping = time.monotonic() + _HOUSEKEEPING_S
                 _log.info("receiver-stopping")
                 service.stopping(config.node.drain_s)
                 listener.stop(config.node.drain_s)
 
 
 def _listening(config: Config) -> str:
-    return f"listening on {config.node.host} port {config.node.port} as {config.node.ae_title}"
+    return f"listening on {config.node.host} port {config.node.port} as {', '.join(config.ae_titles)}"
 
 
 def _listen(listener: Listener, config: Config) -> None:

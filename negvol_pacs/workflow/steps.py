@@ -66,7 +66,7 @@ class Steps:
         """Say how urgent a study is; what hinders that hinders nothing else."""
         try:
             return priority(study, self._inbox, self._config)
-        except Exception:
+        except Exception:  # noqa: BLE001 - what ails the database, the steps will tell
             _log.exception("priority-unknown", study=study)
             return ROUTINE
 
@@ -162,11 +162,10 @@ class Steps:
             prior = priors.find(selection.series, self._ledger, self._outbox, self._config)
             profile = self._profile(study, generation, selection.series)
             fingerprint = pipeline.fingerprint(selection.series, algorithm, prior, profile)
-            known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
+            known = self._known(study, fingerprint)
             if known:
-                latest = known[-1].generation
-                _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
-                return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
+                _log.info("study-unchanged", study=study, generation=generation, same_as=known[0].generation)
+                return [replace(entry, generation=generation) for entry in known]
             try:
                 results = self._measure(study, generation, selection, fingerprint, prior, profile)
             except SeriesRefused as refusal:
@@ -178,6 +177,12 @@ class Steps:
                 self._record_verdicts(study, generation, {}, selection.series)
                 return results
 
+    def _known(self, study: str, fingerprint: str) -> list[Result]:
+        """Return the latest results of the same input, unless retention has removed any of them."""
+        known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
+        latest = [entry for entry in known if entry.generation == known[-1].generation]
+        return latest if all(self._outbox.path(entry.path).is_file() for entry in latest) else []
+
     def _measure(  # noqa: PLR0917
         self,
         study: str,
@@ -187,7 +192,11 @@ class Steps:
         prior: Report | None,
         profile: Profile,
     ) -> list[Result]:
-        former = self._ledger.former_results(study, generation)
+        former = [
+            entry
+            for entry in self._ledger.former_results(study, generation)
+            if self._outbox.path(entry.path).is_file()  # retention may have removed it
+        ]
         folder = self._outbox.folder(study, generation)
         made = pipeline.process_series(
             selection,

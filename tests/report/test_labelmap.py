@@ -21,7 +21,8 @@ UNKNOWN_TO_DCIODVFY = [
 ]
 """What dicom3tools of 2022, which is older than Supplement 243, says of every label map; it checks no module then."""
 NO_SEGMENTATION_TO_DCIODVFY = (
-    "Error - Shall not be present for Referenced SOP Class that is not segmentation - attribute <ReferencedSegmentNumber>"
+    "Error - Shall not be present for Referenced SOP Class that is not segmentation - "
+    "attribute <ReferencedSegmentNumber>"
 )
 
 

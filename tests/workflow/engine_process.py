@@ -1,8 +1,8 @@
 """A worker process for the engine's tests: its steps write what they do into a file.
 
 Usage: ``python engine_process.py STATE``; the behaviour is read from STATE/behaviour.json:
-``analyse_s`` seconds of analysis, ``hold`` for as long as it is set, ``die`` end the process in the analysis, ``fail`` raise
-there, ``tries`` how many deliveries fail first.
+``analyse_s`` seconds of analysis, ``hold`` for as long as it is set, ``die`` end the process in the
+analysis, ``fail`` raise there, ``tries`` how many deliveries fail first.
 """
 
 import json

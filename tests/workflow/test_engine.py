@@ -139,7 +139,8 @@ def test_stat_goes_before_what_waited_longer(worker, jobs):
     worker.start()
     for study in ("first", "routine", "stat"):
         jobs.touch(study, 0)
-        until(lambda key=study_key(study, 1): jobs._client.list_workflows(workflow_ids=[key]), what=study)
+        ids = [study_key(study, 1)]
+        until(lambda ids=ids: jobs._client.list_workflows(workflow_ids=ids), what=study)
     worker.wait_for("begin first")
     worker.behave()
     worker.wait_for("begin routine")
