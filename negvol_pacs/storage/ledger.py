@@ -189,7 +189,7 @@ class Ledger:
             row = first(connection, sa.select(generations).where(mine).with_for_update())
             if row is None:
                 return None
-            closed = generations.update().where(mine).values(state=State.COMPLETE, updated_at=now)
+            closed = generations.update().where(mine).values(state=State.COMPLETE, reason="", updated_at=now)
             connection.execute(closed)
         return self.generation(study_uid, row["number"])
 

@@ -19,15 +19,15 @@ from negvol_pacs.series.series import Series
 from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
-from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
+from negvol_pacs.storage.records import DeliveryState, Generation, Result, ResultKind, SeriesVerdict, State
 from negvol_pacs.workflow import pipeline, priors, routing
+from negvol_pacs.workflow.completeness import lacking
 from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import ROUTINE, Lost
 from negvol_pacs.workflow.orders import find_order
 from negvol_pacs.workflow.priority import priority
+from negvol_pacs.workflow.progress import Progress
 from negvol_pacs.workflow.pulse import Pulse
-
-_PROGRESS_EVERY_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -73,12 +73,34 @@ class Steps:
     def close(self, study: str) -> tuple[list[int], float | None]:
         """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
         quiet_s = self._config.series.quiet_period_s
-        closed = self._ledger.complete_if_quiet(study, quiet_s)
-        if closed is not None:
-            _log.info("study-complete", study=study, generation=closed.number, instances=closed.instances)
+        again_s = max(quiet_s, 1.0)
+        if (quiet := self._ledger.quiet(study, quiet_s)) is not None:
+            waits_s = self._proof(quiet)
+            closed = self._ledger.complete_if_quiet(study, quiet_s) if waits_s is None else None
+            again_s = again_s if waits_s is None else max(again_s, waits_s)
+            if closed is not None:
+                _log.info("study-complete", study=study, generation=closed.number, instances=closed.instances)
         complete = self._ledger.generations(study, states=[State.COMPLETE])
         still_open = self._ledger.generations(study, states=[State.RECEIVING])
-        return [generation.number for generation in complete], max(quiet_s, 1.0) if still_open else None
+        return [generation.number for generation in complete], again_s if still_open else None
+
+    def _proof(self, quiet: Generation) -> float | None:
+        """Prove that a study is whole: None when it is, else seconds until to look again; give up in time."""
+        study, number = quiet.study_uid, quiet.number
+        reason = lacking(study, self._inbox, self._config, self._pulse.beat)
+        if not reason:
+            return None
+        log, elapsed = _log.bind(study=study, generation=number, reason=reason), time.time() - quiet.last_at
+        if elapsed < self._config.series.whole_within_s:
+            log.warning("study-waits-for-images")
+            self._ledger.set_state(study, number, State.RECEIVING, reason=reason, expected=[State.RECEIVING])
+            return min(elapsed, self._config.delivery.longest_retry_s)
+        log.error("study-needs-person", code="incomplete")
+        reason += f". To measure what came: negvol queue retry {study}"
+        self._ledger.set_state(
+            study, number, State.FAILED, code="incomplete", reason=reason, expected=[State.RECEIVING]
+        )
+        return 0.0
 
     def select(self, study: str, generation: int) -> bool:
         """Choose the series to measure and write down what the gate says about each one."""
@@ -204,7 +226,7 @@ class Steps:
             self._config,
             folder,
             datetime.now().astimezone(),
-            progress=_Progress(self._ledger, study, generation, self._pulse),
+            progress=Progress(self._ledger, study, generation, self._pulse),
             former=[self._header(entry) for entry in former],
             prior=prior,
             profile=profile,
@@ -313,27 +335,3 @@ class Steps:
             uid = measured.series_instance_uid
             entries.append(SeriesVerdict(study, generation, uid, measured=True, code="", reason=""))
         self._ledger.record_verdicts(entries)
-
-
-class _Progress:
-    """Writes what is being done into the ledger, where ``negvol queue`` shows it, at most once a second."""
-
-    def __init__(self, ledger: Ledger, study: str, generation: int, pulse: Pulse) -> None:
-        self._ledger, self._study, self._generation, self._pulse = ledger, study, generation, pulse
-        self._next, self._what = 0.0, ""
-
-    def __call__(self, what: str, fraction: float) -> None:
-        self._pulse.beat()
-        now = time.monotonic()
-        if what == self._what and now < self._next:
-            return
-        if what != self._what:
-            _log.info("analysis-step", study=self._study, generation=self._generation, step=what)
-        self._next, self._what = now + _PROGRESS_EVERY_S, what
-        self._ledger.set_state(
-            self._study,
-            self._generation,
-            State.PROCESSING,
-            reason=f"{what} ({fraction:.0%})",
-            expected=[State.PROCESSING],
-        )
