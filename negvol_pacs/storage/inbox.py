@@ -139,6 +139,7 @@ class Incoming:
         meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
         meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
         meta.SourceApplicationEntityTitle = self.origin.calling_ae
+        meta.ReceivingApplicationEntityTitle = self.origin.called_ae
         encoded = DicomBytesIO()
         write_file_meta_info(encoded, meta)
         return b"\0" * 128 + b"DICM" + encoded.getvalue()

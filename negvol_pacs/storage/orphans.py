@@ -105,7 +105,7 @@ def _read(path: Path, root: Path, association: str) -> Instance:
         size=size,
         sha256=sha256,
         calling_ae=str(meta.get("SourceApplicationEntityTitle", "")),
-        called_ae="",
+        called_ae=str(meta.get("ReceivingApplicationEntityTitle", "")),
         association_id=association,
         received_at=time.time(),
     )

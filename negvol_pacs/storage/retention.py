@@ -87,14 +87,18 @@ class Retention:
         return self._known[study_uid]
 
     def _remove(self, settled: Settled, reason: str) -> bool:
-        study, everything = settled.study_uid, settled.state is State.DONE and self._is_to_be_deleted(settled.study_uid)
+        study = settled.study_uid
         with self._inbox.turns.removing(study) as free:
-            removal = self._books.remove(settled, reason) if free else None
-            if removal is None:
+            if not free:
                 return False
-            # A crash from here on leaves files that the ledger does not know: the next start collects them.
-            self._inbox.discard(study)
+            # In this order a crash leaves nothing behind: the study is still due, or its files are unknown
+            # to the ledger, and the next start collects them.
+            everything = settled.state is State.DONE and self._is_to_be_deleted(study)
             results = [] if everything else self._inbox.ledger.results(study)
             self._outbox.discard(study, {entry.path for entry in results if entry.kind is ResultKind.SR})
+            removal = self._books.remove(settled, reason)
+            if removal is None:
+                return False
+            self._inbox.discard(study)
         _log.info("study-removed", study=study, reason=reason, instances=removal.instances, bytes=removal.size)
         return True

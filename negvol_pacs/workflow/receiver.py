@@ -19,7 +19,7 @@ from negvol_pacs.workflow.reload import read_again
 from negvol_pacs.workflow.service import Service
 
 _TURN_S = 0.5
-_HOUSEKEEPING_S = 10.0
+_HOUSEKEEPING_S = 5.0
 
 _log = structlog.get_logger()
 

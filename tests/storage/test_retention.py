@@ -216,7 +216,7 @@ def test_whole_files_that_the_ledger_does_not_know_are_entered_at_the_next_start
     store.open()
     store.inbox.recover("node")
     (found,) = store.ledger.instances("1.2")
-    same = ("sop_uid", "series_uid", "path", "size", "sha256", "transfer_syntax", "calling_ae", "sop_class_uid")
+    same = ("sop_uid", "series_uid", "path", "size", "sha256", "transfer_syntax", "calling_ae", "called_ae")
     assert [getattr(found, key) for key in same] == [getattr(entry, key) for key in same]
     assert store.ledger.complete_if_quiet("1.2", 0) is not None, "its association has ended"
     assert store.receive("1.2")[0] == "repeated"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from negvol_pacs.config import Config, Delivery, Destination, Limits, Node
+from negvol_pacs.config import Config, Delivery, Destination, Limits, Node, Profile
 from negvol_pacs.errors import DiskFull, NoHead, StorageError
 from negvol_pacs.storage.inbox import Origin
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
@@ -147,6 +147,9 @@ def test_analysis_repeated_after_a_crash_hands_on_the_same_deliveries_without_me
 
     def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         measured.append(selection)
+        folder.mkdir(parents=True)
+        for name in ("sr.dcm", "joints.png"):
+            (folder / name).write_bytes(b"x")
         return pipeline.Result(
             None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
         )
@@ -215,6 +218,36 @@ def test_the_next_best_series_is_measured_when_the_best_is_no_head(books, make_c
     verdicts = {verdict.series_uid: verdict.code for verdict in books.ledger.verdicts(STUDY, 1)}
     assert [verdicts[series.series_instance_uid] for series in measured] == ["no-head", ""]
     assert {result.kind for result in books.ledger.results(STUDY)} == {ResultKind.SR, ResultKind.PNG}
+
+
+def test_each_called_ae_title_has_its_profile_and_what_retention_removed_is_made_again(tmp_path, make_ct, monkeypatch):
+    seen = []
+
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
+        seen.append((profile, [header.SOPInstanceUID for header in former]))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sr.dcm").write_bytes(b"x")
+        return pipeline.Result(
+            None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
+        )
+
+    monkeypatch.setattr(pipeline, "process_series", process)
+    wanted = Profile(ae_title="NEGVOL", results="measurements")
+    profiles = (Profile(ae_title="OTHER", results="segmentation"), wanted)
+    with closing(Books(tmp_path / "state", series={"quiet_period_s": 0}, profiles=profiles)) as books:
+        books.receive(make_ct())
+        books.steps.close(STUDY)
+        books.steps.select(STUDY, 1)
+        books.steps.analyse(STUDY, 1)
+        (picture,) = [entry for entry in books.ledger.results(STUDY) if entry.kind is ResultKind.PNG]
+        assert not books.outbox.path(picture.path).exists(), "as after its removal"
+        books.receive(make_ct("late", slices=2, first=48))
+        books.steps.close(STUDY)
+        books.steps.select(STUDY, 2)
+        books.outbox.discard(STUDY, ())
+        books.steps.analyse(STUDY, 2)
+        assert seen == [(wanted, []), (wanted, [])]
+        assert books.generation(2).state is State.DONE
 
 
 @pytest.mark.parametrize(
