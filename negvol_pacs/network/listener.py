@@ -180,7 +180,7 @@ class Listener:
             on_turn=self._on_turn, secured=door.secured, on_refused=door.turn_away,
         )  # fmt: skip
         try:
-            self._inbox.recover(node.executor_id)
+            self._inbox.recover(node.executor_id, self._on_turn)
         except BaseException:
             server.server_close()
             raise

@@ -184,11 +184,14 @@ class Inbox:
         self.turns = Turns()
         durable.make_folder(self._temporary)
 
-    def recover(self, node: str) -> None:
-        """At the start of the only receiver of this inbox: clear away what its former life left half-done."""
+    def recover(self, node: str, on_turn: Callable[[], None] = lambda: None) -> None:
+        """At the start of the only receiver of this inbox: clear away what its former life left half-done.
+
+        What it left done, but unknown to the ledger, is collected: see `orphans.collect`.
+        """
         swept = durable.sweep(self._temporary)
         self.ledger.end_lost_associations(node)
-        _log.info("inbox-recovered", half_received=swept, **collect(self._root, self.ledger, node))
+        _log.info("inbox-recovered", half_received=swept, **collect(self._root, self.ledger, node, on_turn))
 
     @property
     def free_bytes(self) -> int:

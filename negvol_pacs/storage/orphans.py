@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -25,7 +25,7 @@ _HEAD = 132 + 12
 _log = structlog.get_logger()
 
 
-def collect(root: Path, ledger: Ledger, node: str) -> Counter[str]:
+def collect(root: Path, ledger: Ledger, node: str, on_turn: Callable[[], None]) -> Counter[str]:
     """Enter each such file in the ledger, or put it aside; to be called before anything is received.
 
     A file that was whole when the process died, but never acknowledged, is as good as the one that
@@ -40,6 +40,8 @@ def collect(root: Path, ledger: Ledger, node: str) -> Counter[str]:
         Where they are entered.
     node
         Name of the receiver.
+    on_turn
+        Called after each of them: a lost ledger may mean hundreds of thousands.
 
     Returns
     -------
@@ -48,6 +50,7 @@ def collect(root: Path, ledger: Ledger, node: str) -> Counter[str]:
     """
     association, done = str(uuid.uuid4()), Counter[str]()
     for path in _unknown(root, ledger.paths()):
+        on_turn()
         try:
             entry = _read(path, root, association)
         except (*MALFORMED, StorageError) as error:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import structlog
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import StorageError
@@ -30,12 +32,22 @@ class Retention:
         What lies where.
     config
         Retention, and the profiles of called AE titles.
+    on_removed
+        Called with study, patient ID and reason.
     clock
         Seconds since the epoch.
     """
 
-    def __init__(self, inbox: Inbox, outbox: Outbox, config: Config, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        outbox: Outbox,
+        config: Config,
+        on_removed: Callable[[str, str, str], None] = lambda _study, _patient, _reason: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._inbox, self._outbox, self._clock = inbox, outbox, clock
+        self._on_removed = on_removed
         self._books = inbox.ledger.removals
         self._was_low = False
         self.reload(config)
@@ -96,9 +108,20 @@ class Retention:
             everything = settled.state is State.DONE and self._is_to_be_deleted(study)
             results = [] if everything else self._inbox.ledger.results(study)
             self._outbox.discard(study, {entry.path for entry in results if entry.kind is ResultKind.SR})
+            patient = self._patient(study)
             removal = self._books.remove(settled, reason)
             if removal is None:
                 return False
             self._inbox.discard(study)
+        self._on_removed(study, patient, reason)
         _log.info("study-removed", study=study, reason=reason, instances=removal.instances, bytes=removal.size)
         return True
+
+    def _patient(self, study_uid: str) -> str:
+        """Read the patient ID in any of a study's images; empty where none can be read."""
+        for path in self._inbox.paths(study_uid)[:1]:
+            try:
+                return str(dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True).get("PatientID") or "")
+            except (OSError, InvalidDicomError):
+                _log.warning("image-unreadable", study=study_uid)
+        return ""

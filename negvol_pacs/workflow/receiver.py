@@ -8,7 +8,7 @@ import structlog
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError
-from negvol_pacs.network.audit.trail import recording
+from negvol_pacs.network.audit.trail import deleted, recording
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.storage.records import State
 from negvol_pacs.storage.retention import Retention
@@ -54,7 +54,7 @@ def run(config: Config, config_file: Path) -> None:
                     notifier.alive(generation.study_uid)
                 _log.info("receiver-ready")
                 service.ready(_listening(config))
-                retention, housekeeping = Retention(inbox, layout.open_outbox(state), config), 0.0
+                retention, housekeeping = Retention(inbox, layout.open_outbox(state), config, deleted), 0.0
                 while not stop.wait(_TURN_S):
                     if reload.is_set():
                         reload.clear()

@@ -33,6 +33,7 @@ def data_set(sop_uid: str = "1.2.3.4", name: str = "DOE^JANE", study: str = "1.2
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = CT, sop_uid
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.PatientName = study, f"{study}.1", name
+    ds.PatientID = "4711"
     ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.BitsAllocated = 4, 4, 1, 8
     ds.PixelData = bytes(16)
     ds["PixelData"].VR = "OB"

@@ -23,7 +23,7 @@ class Store:
     """Inbox, outbox and ledger with a clock that is set by hand; free space as the test says."""
 
     def __init__(self, folder):
-        self.folder, self.now = folder, 0.0
+        self.folder, self.now, self.told = folder, 0.0, []
         self.open()
 
     def open(self):
@@ -62,6 +62,7 @@ class Store:
             self.inbox,
             self.outbox,
             Config(retention=Rules(**{"low_free_bytes": 0, **rules}), profiles=profiles),
+            lambda *told: self.told.append(told),
             lambda: self.now,
         )
 
@@ -98,6 +99,7 @@ def test_after_its_age_images_and_seg_go_and_the_report_stays(store):
     removal = store.ledger.removals.find(study)
     assert (removal.instances, removal.removed_at, removal.reason) == (1, store.now, "after 30 days")
     assert not retention.turn()
+    assert store.told == [(study, "4711", "after 30 days")]
 
 
 @pytest.mark.parametrize(
