@@ -17,6 +17,7 @@ from negvol_pacs.storage.commitment_requests import CommitmentRequests
 from negvol_pacs.storage.commitments import Commitments
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.orders import Orders
+from negvol_pacs.storage.performed import Performed
 from negvol_pacs.storage.quiet import due
 from negvol_pacs.storage.records import (
     Delivery,
@@ -75,6 +76,7 @@ class Ledger:
         """What destinations answer for."""
         self.commitment_requests = CommitmentRequests(self._database)
         self.removals = Removals(self._database, clock)
+        self.performed = Performed(self._database, clock)
 
     def close(self) -> None:
         """Close all connections."""

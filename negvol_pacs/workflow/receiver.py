@@ -40,13 +40,14 @@ def run(config: Config, config_file: Path) -> None:
         migrate(state)
         with closing(layout.open_ledger(state)) as ledger, closing(Jobs(state)) as jobs:
             inbox = layout.open_inbox(config, ledger)
-            with closing(Notifier(jobs, config.series.quiet_period_s)) as notifier:
+            with closing(Notifier(jobs, config.series.quiet_period_s, ledger.performed.is_whole)) as notifier:
                 listener = Listener(
                     config,
                     inbox,
                     lambda arrival: notifier.alive(arrival.study_uid),
                     lambda end: notifier.alive(*end.studies),
                     service.alive,
+                    on_completed=notifier.alive,
                 )
                 _listen(listener, config)
                 # What a former life could not pass on; dispatching a study twice changes nothing.

@@ -71,8 +71,8 @@ class Steps:
             return ROUTINE
 
     def close(self, study: str) -> tuple[list[int], float | None]:
-        """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
-        quiet_s = self._config.series.quiet_period_s
+        """Close the study's input if it is quiet, or whole; see :class:`negvol_pacs.workflow.engine.Work`."""
+        quiet_s = 0.0 if self._ledger.performed.is_whole(study) else self._config.series.quiet_period_s
         again_s = max(quiet_s, 1.0)
         if (quiet := self._ledger.quiet(study, quiet_s)) is not None:
             waits_s = self._proof(quiet)

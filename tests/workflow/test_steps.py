@@ -14,6 +14,7 @@ from pydicom import dcmread
 from negvol_pacs.config import Config, Delivery, Destination, Limits, Node, Profile
 from negvol_pacs.errors import DiskFull, NoHead, StorageError
 from negvol_pacs.storage.inbox import Origin
+from negvol_pacs.storage.performed import Step, StepState
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
 from negvol_pacs.workflow import layout, pipeline
 from negvol_pacs.workflow.delivery import Deliveries
@@ -127,6 +128,15 @@ def test_close_looks_again_while_images_still_come(tmp_path, make_ct):
     with closing(Books(tmp_path / "state", series={"quiet_period_s": 60})) as books:
         books.receive(make_ct())
         assert books.steps.close(STUDY) == ([], 60)
+
+
+def test_what_its_modality_says_is_all_need_not_fall_quiet(tmp_path, make_ct):
+    with closing(Books(tmp_path / "state", series={"quiet_period_s": 3600})) as books:
+        books.receive(make_ct(slices=2))
+        assert books.steps.close(STUDY)[0] == []
+        images = tuple(entry.sop_uid for entry in books.ledger.instances(STUDY))
+        books.ledger.performed.enter(Step("1.2.3", STUDY, StepState.COMPLETED, images, "MODALITY", 0.0))
+        assert books.steps.close(STUDY) == ([1], None)
 
 
 def test_what_turns_out_to_be_no_head_is_refused_series_by_series(books, make_ct, monkeypatch):
