@@ -93,6 +93,9 @@ class Rule(_Section):
 class Destination(_Section):
     """Where results go, by C-STORE or STOW-RS (``kind``), and where earlier reports are read from.
 
+    One of kind "availability" gets no results: it hears where they lie (instance availability
+    notification) when all DICOM destinations have confirmed them.
+
     ``confirm`` says how the node learns that they are kept: by storage commitment, by a query
     (QIDO-RS where there is ``dicomweb``, else C-FIND), by the first of the two that the peer
     offers ("auto"), or not at all: then the C-STORE's answer must do.
@@ -102,7 +105,7 @@ class Destination(_Section):
     """
 
     name: str
-    kind: Literal["dicom", "dicomweb"] = "dicom"
+    kind: Literal["dicom", "dicomweb", "availability"] = "dicom"
     ae_title: AETitle = ""
     host: str = ""
     port: Port = 104
@@ -121,7 +124,7 @@ class Destination(_Section):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.kind == "dicom" and not {"ae_title", "host", "port"} <= self.model_fields_set:
+        if self.kind != "dicomweb" and not {"ae_title", "host", "port"} <= self.model_fields_set:
             raise ValueError("ae_title, host and port are needed")
         if self.kind == "dicomweb" and self.dicomweb is None:
             raise ValueError("dicomweb, the address, is needed")

@@ -72,7 +72,9 @@ def missing(
             query = _identifier("SERIES", study_uid, series_uid)
             query.NumberOfSeriesRelatedInstances = None
             counts = [match.get("NumberOfSeriesRelatedInstances") for match in find(assoc, query, archive)]
-            if counts and all(count is not None and int(count) <= len(own) for count in counts):
+            if not counts:
+                raise QueryFailed(f"{archive.name} knows nothing of series {series_uid}")
+            if all(count is not None and int(count) <= len(own) for count in counts):
                 continue
             query = _identifier("IMAGE", study_uid, series_uid)
             query.SOPInstanceUID = query.SOPClassUID = ""

@@ -125,3 +125,14 @@ def test_what_cannot_be_proven_waits_and_then_needs_a_person(orthanc: Orthanc, t
         (entry,) = node.ledger.generations(node.study)
         assert (entry.state, entry.code) == (State.FAILED, "incomplete")
         assert f"negvol queue retry {node.study}" in entry.reason
+
+
+def test_an_archive_that_does_not_know_the_series_proves_nothing(orthanc: Orthanc, tmp_path: Path) -> None:
+    with closing(Asking(tmp_path, orthanc)) as node:
+        volume = hd.Volume(np.zeros((3, 16, 16), np.int16), np.eye(4)[:, [2, 1, 0, 3]], "PATIENT")
+        study = f"{node.study}.2"
+        write_ct_series(volume, tmp_path / "other", Scan(study_instance_uid=study))
+        here = {"name": "node", "ae_title": "NEGVOL", "host": "127.0.0.1", "port": orthanc.node_port}
+        send_folder(tmp_path / "other", Destination.model_validate(here | {"calling_ae_title": orthanc.ae_title}))
+        assert node.steps.close(study)[0] == []
+        assert "knows nothing of series" in node.ledger.generations(study)[0].reason
