@@ -56,7 +56,7 @@ class Retention:
         """Take over other rules."""
         self._rules = config.retention
         self._deleting = {profile.ae_title for profile in config.profiles if profile.after_delivery == "delete"}
-        self._known: dict[str, bool] = {}
+        self._known: dict[Settled, bool] = {}
 
     def turn(self) -> bool:
         """Remove one study, if there is one to remove; return whether there was.
@@ -76,7 +76,7 @@ class Retention:
         for study in settled:
             delivered = study.state is State.DONE
             days = rules.keep_days if delivered else rules.keep_refused_days
-            if delivered and self._is_to_be_deleted(study.study_uid):
+            if delivered and self._is_to_be_deleted(study):
                 yield study, "delivered"
             elif days is not None and now - study.since >= days * _DAY_S:
                 yield study, f"after {days:g} days"
@@ -89,14 +89,12 @@ class Retention:
         self._was_low = low
         yield from ((study, "the disk is low") for study in candidates)
 
-    def _is_to_be_deleted(self, study_uid: str) -> bool:
+    def _is_to_be_deleted(self, settled: Settled) -> bool:
         """Tell whether all AE titles that the study came to delete after delivery."""
-        if not self._deleting:
-            return False
-        if study_uid not in self._known:
-            called = self._books.called_aes(study_uid)
-            self._known[study_uid] = bool(called) and called <= self._deleting
-        return self._known[study_uid]
+        if self._deleting and settled not in self._known:
+            called = self._books.called_aes(settled.study_uid)
+            self._known[settled] = bool(called) and called <= self._deleting
+        return self._known.get(settled, False)
 
     def _remove(self, settled: Settled, reason: str) -> bool:
         study = settled.study_uid
@@ -105,7 +103,7 @@ class Retention:
                 return False
             # In this order a crash leaves nothing behind: the study is still due, or its files are unknown
             # to the ledger, and the next start collects them.
-            everything = settled.state is State.DONE and self._is_to_be_deleted(study)
+            everything = settled.state is State.DONE and self._is_to_be_deleted(settled)
             results = [] if everything else self._inbox.ledger.results(study)
             self._outbox.discard(study, {entry.path for entry in results if entry.kind is ResultKind.SR})
             patient = self._patient(study)
@@ -113,6 +111,7 @@ class Retention:
             if removal is None:
                 return False
             self._inbox.discard(study)
+        self._known.pop(settled, None)
         self._on_removed(study, patient, reason)
         _log.info("study-removed", study=study, reason=reason, instances=removal.instances, bytes=removal.size)
         return True

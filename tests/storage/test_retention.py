@@ -180,6 +180,19 @@ def test_a_profile_may_want_all_deleted_after_delivery(store):
     assert not store.outbox.folder(gone, 1).exists() and store.outbox.folder(kept, 1).exists()
 
 
+def test_a_late_image_to_another_ae_title_keeps_what_was_to_be_deleted(store):
+    study = "1.3"
+    store.receive(study, called="BRIEF")
+    store.finish(study)
+    retention = store.retention(Profile(ae_title="BRIEF", after_delivery="delete"))
+    (settled,) = store.ledger.removals.settled()
+    assert retention._is_to_be_deleted(settled)
+    store.now = 1.0
+    store.receive(study, 2, called="NEGVOL")
+    store.finish(study, generation=2)
+    assert not retention.turn() and store.holds(study)
+
+
 def test_a_study_that_is_sent_again_after_its_removal_is_received_anew(store):
     study = finished(store, "1.2")
     assert store.retention(keep_days=0).turn()
