@@ -1,6 +1,7 @@
 """The configuration: one TOML file, checked key by key."""
 
 import tomllib
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -16,6 +17,8 @@ AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x
 CertificateName = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){32}$|^[^=]+=.+$")]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+Priority = Literal["routine", "stat"]
 
 
 class _Section(BaseModel):
@@ -52,8 +55,8 @@ class Node(_Section):
 class Peer(_Section):
     """A calling AE that may send; anything not listed is rejected.
 
-    It may call the AE titles of ``called_ae_titles``, by default the node's. With ``certificates`` it
-    must have shown one of them over TLS: by SHA-256 fingerprint, or by subject as in RFC 4514.
+    It may call the AE titles of ``called_ae_titles``, by default all of the node's. With ``certificates``
+    it must have shown one of them over TLS: by SHA-256 fingerprint, or by subject as in RFC 4514.
     """
 
     ae_title: AETitle
@@ -62,6 +65,19 @@ class Peer(_Section):
     certificates: tuple[CertificateName, ...] = ()
     port: Port | None = None
     """Where it hears reports of storage commitment, at the address that it called from."""
+    archive: str | None = None
+    """Destination that has all its images: asked whether a series is whole, and for what is missing."""
+    priority: Priority = "routine"
+
+
+class Profile(_Section):
+    """What a study gives that came to this called AE title, and whether it is kept when that is delivered."""
+
+    ae_title: AETitle
+    results: Literal["all", "measurements", "segmentation"] = "all"
+    segmentation: Literal["binary", "labelmap"] = "binary"
+    after_delivery: Literal["keep", "delete"] = "keep"
+    priority: Priority = "routine"
 
 
 class Rule(_Section):
@@ -77,6 +93,9 @@ class Rule(_Section):
 class Destination(_Section):
     """Where results go, by C-STORE or STOW-RS (``kind``), and where earlier reports are read from.
 
+    One of kind "availability" gets no results: it hears where they lie (instance availability
+    notification) when all DICOM destinations have confirmed them.
+
     ``confirm`` says how the node learns that they are kept: by storage commitment, by a query
     (QIDO-RS where there is ``dicomweb``, else C-FIND), by the first of the two that the peer
     offers ("auto"), or not at all: then the C-STORE's answer must do.
@@ -86,7 +105,7 @@ class Destination(_Section):
     """
 
     name: str
-    kind: Literal["dicom", "dicomweb"] = "dicom"
+    kind: Literal["dicom", "dicomweb", "availability"] = "dicom"
     ae_title: AETitle = ""
     host: str = ""
     port: Port = 104
@@ -105,7 +124,7 @@ class Destination(_Section):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.kind == "dicom" and not {"ae_title", "host", "port"} <= self.model_fields_set:
+        if self.kind != "dicomweb" and not {"ae_title", "host", "port"} <= self.model_fields_set:
             raise ValueError("ae_title, host and port are needed")
         if self.kind == "dicomweb" and self.dicomweb is None:
             raise ValueError("dicomweb, the address, is needed")
@@ -161,6 +180,7 @@ class SeriesRules(_Section):
     """When a series is complete and which one is measured."""
 
     quiet_period_s: float = Field(30, ge=0)
+    whole_within_s: float = Field(3600, gt=0)
     min_slices: int = Field(40, ge=3)
     max_spacing_mm: float = Field(1.5, gt=0)
     measure_coarse: bool = False
@@ -184,6 +204,14 @@ class Delivery(_Section):
     longest_retry_s: float = Field(600, gt=0)
     give_up_after_s: float = Field(86400, gt=0)
     confirm_within_s: float = Field(600, gt=0)
+
+
+class Retention(_Section):
+    """How long studies stay that have nothing more to wait for; without ``keep_days``, for ever."""
+
+    keep_days: float | None = Field(None, ge=0)
+    keep_refused_days: float | None = Field(None, ge=0)
+    low_free_bytes: int = Field(4 << 30, ge=0)
 
 
 class Syslog(_Section):
@@ -213,9 +241,10 @@ class Log(_Section):
 
 
 class Config(_Section):
-    """The whole configuration; every key has a default but those of peers, destinations and RIS."""
+    """The whole configuration; every key has a default but those of profiles, peers, destinations and RIS."""
 
     node: Node = Node()
+    profiles: tuple[Profile, ...] = ()
     peers: tuple[Peer, ...] = ()
     destinations: tuple[Destination, ...] = ()
     ris: tuple[Ris, ...] = ()
@@ -224,6 +253,7 @@ class Config(_Section):
     series: SeriesRules = SeriesRules()
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
     log: Log = Log()
     audit: Audit = Audit()
 
@@ -233,6 +263,28 @@ class Config(_Section):
         if len({item.name for item in ris}) < len(ris):
             raise ValueError("each needs a name of its own")
         return ris
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        titles = [profile.ae_title for profile in self.profiles]
+        if len(set(titles)) < len(titles):
+            raise ValueError("each of profiles needs an AE title of its own")
+        known = {archive.name for archive in self.archives}
+        unknown = sorted({peer.archive for peer in self.peers if peer.archive} - known)
+        if unknown:
+            raise ValueError(f"no DICOM destination {', '.join(unknown)}, which peers name as archive")
+        return self
+
+    @property
+    def ae_titles(self) -> tuple[str, ...]:
+        """What the node may be called."""
+        return tuple(dict.fromkeys((self.node.ae_title, *(profile.ae_title for profile in self.profiles))))
+
+    def profile(self, called: Iterable[str]) -> Profile:
+        """Return what counts for these called AE titles: of several, the first in the configuration."""
+        names = set(called)
+        found = (profile for profile in self.profiles if profile.ae_title in names)
+        return next(found, Profile(ae_title=self.node.ae_title))
 
     @property
     def archives(self) -> tuple[Destination, ...]:
@@ -271,46 +323,14 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: " + "; ".join(_sentences(error))) from error
 
 
-RELOADABLE = ("peers", "destinations", "delivery")
-"""Sections that a running process takes over when it reads its configuration again."""
-
-
-def reloaded(running: Config, path: Path) -> tuple[Config, list[str]]:
-    """Read the configuration of a running process again.
-
-    Parameters
-    ----------
-    running
-        What the process runs with.
-    path
-        TOML file.
-
-    Returns
-    -------
-    Config, list of str
-        The running configuration with the sections of `RELOADABLE` as they stand in the file now, and
-        the names of other sections that differ: they wait for a restart.
-
-    Raises
-    ------
-    ConfigError
-        As `load`.
-    """
-    new = load(path)
-    # The command line may have named this worker.
-    new = new.model_copy(update={"node": new.node.model_copy(update={"executor_id": running.node.executor_id})})
-    waiting = [
-        name for name in Config.model_fields if name not in RELOADABLE and getattr(new, name) != getattr(running, name)
-    ]
-    return running.model_copy(update={name: getattr(new, name) for name in RELOADABLE}), waiting
-
-
 def _sentences(error: ValidationError) -> list[str]:
     sentences = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             sentences.append(f"unknown key {key}")
+        elif not key:
+            sentences.append(problem["msg"])
         else:
             sentences.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
     return sentences

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from negvol_pacs.config import Config, load, reloaded
+from negvol_pacs.config import Config, load
 from negvol_pacs.errors import ConfigError
+from negvol_pacs.workflow.reload import reloaded
 
 DEFAULT = Path(__file__).resolve().parents[1] / "config.toml"
 
@@ -84,6 +85,8 @@ def test_every_mistake_is_named_at_once(write):
         ('[[peers]]\nae_title = "A"', "peers.0.networks"),
         ('[[destinations]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 0', "destinations.0.port"),
         (2 * '[[ris]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 104\n', "ris: .* a name of its own"),
+        (2 * '[[profiles]]\nae_title = "A"\n', "profiles needs an AE title of its own"),
+        ('[[peers]]\nae_title = "A"\nnetworks = []\narchive = "none"', "no DICOM destination none"),
         ("[limits]\nmax_associations = 0", "limits.max_associations"),
         ("[series]\nmax_spacing_mm = 0", "series.max_spacing_mm"),
         ('[pipeline]\ndevice = "gpu"', "pipeline.device"),
@@ -93,6 +96,14 @@ def test_every_mistake_is_named_at_once(write):
 def test_bad_values_are_named(write, text, key):
     with pytest.raises(ConfigError, match=key):
         load(write(text))
+
+
+def test_profiles_are_found_by_called_ae_title_the_first_counts(write):
+    text = '[[profiles]]\nae_title = "SEGS"\nresults = "segmentation"\n[[profiles]]\nae_title = "BRIEF"\n'
+    config = load(write(text))
+    assert config.ae_titles == ("NEGVOL", "SEGS", "BRIEF")
+    assert config.profile(["BRIEF", "SEGS"]).results == "segmentation"
+    assert config.profile(["NEGVOL"]).results == "all"
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])

@@ -1,11 +1,11 @@
 """``negvol queue``: what became of every study, and the few things a person can do about it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.records import Delivery, DeliveryState, Generation, State
 from negvol_pacs.workflow import layout
 from negvol_pacs.workflow.process import Exit
+
+if TYPE_CHECKING:
+    from negvol_pacs.workflow.engine import Jobs
 
 app = typer.Typer(help="List, show, retry or cancel studies.")
 
@@ -58,8 +61,8 @@ def list_studies(
                 f" since {_time(entry.updated_at)}, {entry.instances} images{delivered}",
                 soft_wrap=True,
             )
-            if _reason(entry):
-                out.print(f"    {_reason(entry)}", markup=False, soft_wrap=True)
+            for line in _details(ledger, entry):
+                _line(f"    {line}")
         if not generations:
             out.print("The queue is empty.")
 
@@ -77,26 +80,57 @@ def show(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
                 _line(f"  {result.kind} {result.sop_uid} {result.path}")
         for delivery in ledger.deliveries(study):
             _line(f"{delivery.sop_uid} to {delivery.destination}: {_progress(delivery)}")
+        removal = ledger.removals.find(study)
+        if removal is not None:
+            _line(f"{removal.instances} images removed {_time(removal.removed_at)}: {removal.reason}")
 
 
 @app.command()
-def retry(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+def retry(
+    study: Annotated[str | None, typer.Argument(help="Study Instance UID.")] = None,
+    config_file: ConfigFile = DEFAULT_CONFIG,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All studies that need a person.")] = False,
+) -> None:
     """Do again what stopped: the analysis of the latest generation, or what was not delivered."""
     from negvol_pacs.workflow.engine import Jobs
 
+    if (study is None) is not everything:
+        fail("either a study or --all is needed", Exit.USAGE)
     with _ledger(config_file) as ledger, closing(Jobs(_state(config_file))) as jobs:
-        latest = _known(ledger, study)[-1]
-        if ledger.set_state(study, latest.number, State.COMPLETE, expected=[*_STOPPED, State.COMPLETE]):
-            jobs.retry_study(study, latest.number)
-            _line(f"generation {latest.number} will be analysed again")
+        if study is not None:
+            _retry(_known(ledger, study)[-1], ledger, jobs, _STOPPED, _UNDELIVERED)
             return
-        waiting = ledger.deliveries(study, _UNDELIVERED)
-        for delivery in waiting:
-            ledger.retry_delivery(delivery.sop_uid, delivery.destination)
-            jobs.retry_delivery(study, delivery.sop_uid, delivery.destination)
-            _line(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
-        if not waiting:
-            _line(f"nothing to do again: generation {latest.number} is {_wording(latest)}")
+        latest = {entry.study_uid: entry for entry in ledger.generations()}
+        for entry in latest.values():
+            waiting = ledger.deliveries(entry.study_uid, [DeliveryState.NEEDS_PERSON])
+            if entry.state is State.FAILED or waiting:
+                _line(entry.study_uid)
+                _retry(entry, ledger, jobs, [State.FAILED], [DeliveryState.NEEDS_PERSON])
+
+
+def _retry(
+    latest: Generation,
+    ledger: Ledger,
+    jobs: "Jobs",
+    stopped: Sequence[State],
+    undelivered: Sequence[DeliveryState],
+) -> None:
+    study, number = latest.study_uid, latest.number
+    removal = ledger.removals.find(study)
+    if latest.state in stopped and not latest.instances and removal is not None:
+        fail(f"its images were removed {_time(removal.removed_at)}; send them again", Exit.ERROR)
+    if ledger.set_state(study, number, State.COMPLETE, expected=[*stopped, State.COMPLETE]):
+        jobs.retry_study(study, number)
+        _line(f"generation {number} will be analysed again")
+        return
+    waiting = ledger.deliveries(study, undelivered)
+    for delivery in waiting:
+        ledger.retry_delivery(delivery.sop_uid, delivery.destination)
+        jobs.retry_delivery(study, delivery.sop_uid, delivery.destination)
+        _line(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
+    if not waiting:
+        _line(f"nothing to do again: generation {number} is {_wording(latest)}")
 
 
 @app.command()
@@ -147,6 +181,19 @@ def _delivered(ledger: Ledger, entry: Generation) -> tuple[int, int]:
     own = {result.sop_uid for result in ledger.results(entry.study_uid, entry.number)}
     deliveries = [delivery for delivery in ledger.deliveries(entry.study_uid) if delivery.sop_uid in own]
     return sum(delivery.state is DeliveryState.CONFIRMED for delivery in deliveries), len(deliveries)
+
+
+def _details(ledger: Ledger, entry: Generation) -> Iterator[str]:
+    """Say why it stands where it does, and what a person must look at."""
+    if _reason(entry):
+        yield _reason(entry)
+    own = {result.sop_uid: result.kind for result in ledger.results(entry.study_uid, entry.number)}
+    for delivery in ledger.deliveries(entry.study_uid, [DeliveryState.NEEDS_PERSON]):
+        if delivery.sop_uid in own:
+            yield (
+                f"{own[delivery.sop_uid]} to {delivery.destination} needs a person after {delivery.attempts} attempts: "
+                f"{delivery.error}. Then: negvol queue retry {entry.study_uid}"
+            )
 
 
 def _wording(entry: Generation) -> str:

@@ -57,7 +57,7 @@ def admit(request: Request, config: Config) -> Rejection | None:
     calling_ae = request.calling_ae.strip()
     peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
     if not peers and request.reports_only:
-        peers = [_reporter(d, config.node.ae_title) for d in config.archives if d.ae_title == calling_ae]
+        peers = [_reporter(d, config.ae_titles) for d in config.archives if d.ae_title == calling_ae]
     if not peers:
         return Rejection(1, 1, 3, "calling AE title not allowed")
     address = _address(request.address)
@@ -68,7 +68,7 @@ def admit(request: Request, config: Config) -> Rejection | None:
     if not peers:
         return Rejection(1, 1, 3, "certificate not allowed for this calling AE title")
     called_ae = request.called_ae.strip()
-    if not any(called_ae in (peer.called_ae_titles or (config.node.ae_title,)) for peer in peers):
+    if not any(called_ae in (peer.called_ae_titles or config.ae_titles) for peer in peers):
         return Rejection(1, 1, 7, "called AE title is not this node's, or not for this peer")
     if not request.has_space:
         return Rejection(2, 3, 1, "no space for received objects")
@@ -84,12 +84,12 @@ def crowded(request: Request, limits: Limits) -> Rejection | None:
     return None
 
 
-def _reporter(destination: Destination, ae_title: str) -> Peer:
+def _reporter(destination: Destination, ae_titles: tuple[str, ...]) -> Peer:
     """Return a destination as the peer that it is when it reports, from its own address."""
     return Peer(
         ae_title=destination.ae_title,
         networks=tuple(ip_network(address) for address in _addresses(destination.host)),
-        called_ae_titles=tuple({ae_title, destination.calling_ae_title or ae_title}),
+        called_ae_titles=(*ae_titles, *filter(None, [destination.calling_ae_title])),
     )
 
 

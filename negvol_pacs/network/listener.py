@@ -26,7 +26,9 @@ from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
+    LabelMapSegmentationStorage,
     LegacyConvertedEnhancedCTImageStorage,
+    ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
     SegmentationStorage,
     StorageCommitmentPushModel,
@@ -41,6 +43,7 @@ from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
 from negvol_pacs.network.committer import Committer
 from negvol_pacs.network.door import Door
 from negvol_pacs.network.guards import GuardedServer
+from negvol_pacs.network.performed import StepTaker
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
@@ -54,7 +57,7 @@ IMAGE_CLASSES = (
 )
 """SOP classes that are stored."""
 
-RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage)
+RESULT_CLASSES = (SegmentationStorage, LabelMapSegmentationStorage, Comprehensive3DSRStorage)
 """SOP classes accepted only so that this node's own results, routed back, are answered politely."""
 
 TRANSFER_SYNTAXES = (
@@ -122,6 +125,8 @@ class Listener:
         Called when an association that brought instances has ended.
     on_turn
         Called at each turn of the loop that accepts connections.
+    on_completed
+        Called with a study when its modality says that a step of it is completed.
 
     Raises
     ------
@@ -138,11 +143,14 @@ class Listener:
         on_received: Callable[[Arrival], None],
         on_association_end: Callable[[AssociationEnd], None] | None = None,
         on_turn: Callable[[], None] = lambda: None,
+        *,
+        on_completed: Callable[[str], None] = lambda _study: None,
     ) -> None:
         self._config, self._inbox = config, inbox
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
         self._committer = Committer(config, inbox)
+        self._steps = StepTaker(inbox.ledger.performed, IMAGE_CLASSES, on_completed)
         self._door = Door(config, inbox, frozenset(IMAGE_CLASSES))
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
@@ -169,6 +177,8 @@ class Listener:
             (evt.EVT_C_FIND, Worklist(self._config, self._inbox.ledger).find),
             (evt.EVT_N_EVENT_REPORT, self._report),
             (evt.EVT_N_ACTION, self._committer.requested),
+            (evt.EVT_N_CREATE, self._steps.created),
+            (evt.EVT_N_SET, self._steps.changed),
         ]
         node = self._config.node
         address = (node.host, node.port)
@@ -179,7 +189,7 @@ class Listener:
             on_turn=self._on_turn, secured=door.secured, on_refused=door.turn_away,
         )  # fmt: skip
         try:
-            self._inbox.recover(node.executor_id)
+            self._inbox.recover(node.executor_id, self._on_turn)
         except BaseException:
             server.server_close()
             raise
@@ -318,10 +328,11 @@ def _entity(config: Config) -> AE:
     ae.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     # As SCU, too: a destination reports by an association of its own (PS3.4 section J.3.3).
     ae.add_supported_context(StorageCommitmentPushModel, list(SYNTAXES), scu_role=True, scp_role=True)
+    ae.add_supported_context(ModalityPerformedProcedureStep, list(SYNTAXES))
     for sop_class in IMAGE_CLASSES:
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     for sop_class in RESULT_CLASSES:
-        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES[:3]))
+        ae.add_supported_context(sop_class, [*TRANSFER_SYNTAXES[:3], RLELossless])
     if config.ris:
         ae.add_supported_context(ModalityWorklistInformationFind, [ImplicitVRLittleEndian])
     return ae

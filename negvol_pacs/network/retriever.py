@@ -95,10 +95,10 @@ def fetch_reports(destination: Destination, wanted: Wanted, folder: Path, config
         accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
         if _GET in accepted:
             for item in found:
-                _finish(assoc.send_c_get(item, _GET), destination)
+                finish(assoc.send_c_get(item, _GET), destination)
         elif _MOVE in accepted:
             with _store_scp(destination, settings, keep) as title:
-                came = sum(_finish(assoc.send_c_move(item, title, _MOVE), destination) for item in found)
+                came = sum(finish(assoc.send_c_move(item, title, _MOVE), destination) for item in found)
                 keep.wait(came)
         else:
             raise QueryFailed(f"{destination.name} offers neither C-GET nor C-MOVE")
@@ -167,7 +167,7 @@ def find(assoc: Association, query: Dataset, destination: Destination) -> list[D
     return [found for status, found in answers if status.get("Status") in _PENDING and found is not None]
 
 
-def _finish(answers: Iterator[tuple[Dataset, Any]], destination: Destination) -> int:
+def finish(answers: Iterator[tuple[Dataset, Any]], destination: Destination) -> int:
     """Go through the answers to a C-GET or C-MOVE; return how many objects were sent."""
     status = [status for status, _identifier in answers][-1]
     _check(status, destination)

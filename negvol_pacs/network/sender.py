@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
@@ -165,7 +165,9 @@ def _header(path: Path) -> Dataset:
 
 
 def _syntaxes(own: str) -> tuple[str, ...]:
-    """Return the transfer syntaxes to offer: an uncompressed object may go as another one."""
+    """Return the transfer syntaxes to offer: an object without compression, or with one undone, may go as another."""
+    if own == RLELossless:
+        return (own, *_UNCOMPRESSED)
     return _UNCOMPRESSED if own in _UNCOMPRESSED else (own,)
 
 
@@ -253,10 +255,21 @@ def _not_associated(assoc: Association, destination: Destination, failure: str) 
     return PeerUnreachable(sentence) if answer.result == _TRANSIENT else DeliveryRefused(sentence)
 
 
+def _acceptable(path: Path, header: Dataset, assoc: Association) -> Path | Dataset:
+    """Return the file, or the same object without its run-length encoding where the peer takes none."""
+    accepted = (cx for cx in assoc.accepted_contexts if cx.abstract_syntax == header.MediaStorageSOPClassUID)
+    taken = {context.transfer_syntax[0] for context in accepted}
+    if header.TransferSyntaxUID != RLELossless or RLELossless in taken or not taken:
+        return path
+    ds = dcmread(path)
+    ds.decompress(generate_instance_uid=False)  # the same values
+    return ds
+
+
 def _store(assoc: Association, path: Path, header: Dataset, destination: Destination) -> Sent:
     sop_uid = str(header.MediaStorageSOPInstanceUID)
     try:
-        answer = assoc.send_c_store(path)
+        answer = assoc.send_c_store(_acceptable(path, header, assoc))
     except ValueError as error:  # no accepted presentation context
         raise DeliveryRefused(f"{destination.name} does not accept {header.MediaStorageSOPClassUID.name}") from error
     except (OSError, RuntimeError) as error:

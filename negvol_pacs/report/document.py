@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage
 
 from negvol_pacs.errors import ForeignReport, UnreadableReport
 from negvol_pacs.joint.findings import Findings
@@ -12,6 +12,7 @@ from negvol_pacs.report import codes
 from negvol_pacs.report.algorithm import MANUFACTURER, Algorithm
 from negvol_pacs.report.patient import Patient
 from negvol_pacs.report.reading import find_texts, is_whole, read_findings
+from negvol_pacs.report.uids import SEGMENTATIONS
 
 _WEIGHTS = "weights_sha256="
 
@@ -144,7 +145,7 @@ def _is_ours(ds: Dataset) -> bool:
 def _measured_series(ds: Dataset) -> str:
     for study in ds.CurrentRequestedProcedureEvidenceSequence:
         for series in study.ReferencedSeriesSequence:
-            if series.ReferencedSOPSequence[0].ReferencedSOPClassUID != SegmentationStorage:
+            if series.ReferencedSOPSequence[0].ReferencedSOPClassUID not in SEGMENTATIONS:
                 return str(series.SeriesInstanceUID)
     raise ValueError("it names no images")
 

@@ -1,11 +1,12 @@
-"""Segmentation of both joints on the grid of the source images (PS3.3 A.51)."""
+"""Segmentation of both joints on the grid of the source images (PS3.3 A.51, as label map A.92)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import highdicom as hd
 from pydicom import Dataset
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import JointError, SegmentationEmpty
@@ -16,7 +17,7 @@ from negvol_pacs.report.labels import LabelBox, label_box
 from negvol_pacs.report.palette import COLOURS
 from negvol_pacs.report.source import source_images
 from negvol_pacs.report.stamp import stamp
-from negvol_pacs.report.uids import result_uid, tracking
+from negvol_pacs.report.uids import SEGMENTATIONS, result_uid, tracking
 from negvol_pacs.segmentation.masks import JointMasks
 from negvol_pacs.series.series import Series
 
@@ -31,6 +32,7 @@ def build_seg(  # noqa: PLR0917
     algorithm: Algorithm,
     now: datetime,
     former: Sequence[Dataset] = (),
+    kind: Literal["binary", "labelmap"] = "binary",
 ) -> hd.seg.Segmentation:
     """Make the SEG: MC, TB and NV of the right and the left joint.
 
@@ -56,11 +58,14 @@ def build_seg(  # noqa: PLR0917
         Content date and time.
     former
         Results of an earlier state of the same series that this one replaces.
+    kind
+        One bit a voxel and segment, uncompressed; or one label a voxel (Label Map Segmentation
+        Storage, Supplement 243), run-length encoded, where segment 0 is the background.
 
     Returns
     -------
     highdicom.seg.Segmentation
-        BINARY, empty frames omitted.
+        BINARY or LABELMAP, empty frames omitted.
 
     Raises
     ------
@@ -76,14 +81,17 @@ def build_seg(  # noqa: PLR0917
         raise SegmentationEmpty("Neither joint has a segmentation within the images")
     images, positions = source_images(series, geometry, box.first, box.first + len(box.labels))
     uids = series.sop_instance_uids
+    is_map = kind == "labelmap"
+    name = "seg-labelmap" if is_map else "seg"
     seg = hd.seg.Segmentation(
         source_images=images,
         pixel_array=box.labels,
-        segmentation_type="BINARY",
+        segmentation_type=kind.upper(),
+        transfer_syntax_uid=RLELossless if is_map else ExplicitVRLittleEndian,
         segment_descriptions=_descriptions(box, uids, algorithm),
-        series_instance_uid=result_uid("seg-series", uids, algorithm),
+        series_instance_uid=result_uid(f"{name}-series", uids, algorithm),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=result_uid("seg", uids, algorithm),
+        sop_instance_uid=result_uid(name, uids, algorithm),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm.name,
@@ -104,8 +112,8 @@ def build_seg(  # noqa: PLR0917
     )
     stamp(seg, series, now)
     seg.BodyPartExamined = "HEAD"
-    _set_dimension_organization(seg, result_uid("seg-dimensions", uids, algorithm))
-    _refer_to_former(seg, [result for result in former if result.SOPClassUID == SegmentationStorage])
+    _set_dimension_organization(seg, result_uid(f"{name}-dimensions", uids, algorithm))
+    _refer_to_former(seg, [result for result in former if result.SOPClassUID in SEGMENTATIONS])
     return seg
 
 

@@ -33,6 +33,7 @@ def build_sr(  # noqa: PLR0917
     former: Sequence[Dataset] = (),
     changes: Changes | None = None,
     order: Dataset | None = None,
+    name: str = "sr",
 ) -> hd.sr.Comprehensive3DSR:
     """Make the SR: a measurement group a joint and one for their symmetry.
 
@@ -59,6 +60,9 @@ def build_sr(  # noqa: PLR0917
         report as Pertinent Other Evidence (PS3.3 C.17.2), and is part of the SOP Instance UID.
     order
         Worklist item of the order that the images were made for.
+    name
+        Part of the SOP Instance UID: reports on the same input that refer to another SEG, or to
+        none, have another one.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def build_sr(  # noqa: PLR0917
         is_complete=True,
         series_instance_uid=result_uid("sr-series", uids, algorithm),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=result_uid("sr", result_inputs(series, changes.prior if changes else None), algorithm),
+        sop_instance_uid=result_uid(name, result_inputs(series, changes.prior if changes else None), algorithm),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm.name,
@@ -150,7 +154,7 @@ def _group(side: Side | None, series: Series, findings: Findings, seg: Dataset |
     identifier, uid = tracking(side, Structure.NV, series.sop_instance_uids, algorithm)
     segment = None
     if seg is not None:
-        numbers = [item.SegmentNumber for item in seg.SegmentSequence if item.TrackingUID == uid]
+        numbers = [item.SegmentNumber for item in seg.SegmentSequence if item.get("TrackingUID") == uid]
         segment = (
             hd.sr.ReferencedSegment(
                 sop_class_uid=seg.SOPClassUID,

@@ -4,8 +4,15 @@ import uuid
 from collections.abc import Iterable
 from hashlib import sha256
 
+from pydicom.uid import UID, SegmentationStorage
+
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.report.algorithm import Algorithm
+
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage (PS3.4 table B.5-1, Supplement 243), which pydicom 3.0 has no name for."""
+
+SEGMENTATIONS = (SegmentationStorage, LABEL_MAP_STORAGE)
 
 
 def result_uid(kind: str, sop_instance_uids: Iterable[str], algorithm: Algorithm) -> str:

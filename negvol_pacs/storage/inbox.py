@@ -2,7 +2,7 @@
 
 The order is temp → fsync → rename → fsync folder → ledger row; only then may the sender hear
 0x0000. Whatever a crash leaves is either a temporary file, swept at the next start, or a whole
-file without a row, which was never acknowledged and is overwritten when it is sent again.
+file without a row, which was never acknowledged and is entered in the ledger at the next start.
 
 No name on disk comes from a peer: folders and files are named by hashes of UIDs. Every file
 begins with a preamble of zeros (a sender's preamble could make it a program, CVE-2019-11687).
@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from negvol_pacs.errors import DiskFull, MalformedObject, StorageError
-from negvol_pacs.storage import durable
+from negvol_pacs.storage import durable, place
 from negvol_pacs.storage.identify import Identity, identify, is_uid
 from negvol_pacs.storage.ledger import Ledger
+from negvol_pacs.storage.orphans import collect
 from negvol_pacs.storage.records import Instance, Outcome
 from negvol_pacs.storage.scan import scan
+from negvol_pacs.storage.turns import Turns
 
 IMPLEMENTATION_CLASS_UID = "2.25.135864985737100619431043683221466890905"
 IMPLEMENTATION_VERSION_NAME = "NEGVOL"
@@ -136,6 +139,7 @@ class Incoming:
         meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
         meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
         meta.SourceApplicationEntityTitle = self.origin.calling_ae
+        meta.ReceivingApplicationEntityTitle = self.origin.called_ae
         encoded = DicomBytesIO()
         write_file_meta_info(encoded, meta)
         return b"\0" * 128 + b"DICM" + encoded.getvalue()
@@ -177,13 +181,23 @@ class Inbox:
         self._temporary = folder / "incoming"
         self._min_free_bytes = min_free_bytes
         self._clock = clock
+        self.turns = Turns()
         durable.make_folder(self._temporary)
 
-    def recover(self, node: str) -> None:
-        """At the start of the only receiver of this inbox: clear away what its former life left half-done."""
+    def recover(self, node: str, on_turn: Callable[[], None] = lambda: None) -> None:
+        """At the start of the only receiver of this inbox: clear away what its former life left half-done.
+
+        What it left done, but unknown to the ledger, is collected: see `orphans.collect`.
+        """
         swept = durable.sweep(self._temporary)
         self.ledger.end_lost_associations(node)
-        _log.info("inbox-recovered", half_received=swept)
+        _log.info("inbox-recovered", half_received=swept, **collect(self._root, self.ledger, node, on_turn))
+
+    @property
+    def free_bytes(self) -> int:
+        """Free space where objects go."""
+        status = os.statvfs(self._temporary)
+        return status.f_bavail * status.f_frsize
 
     def require_space(self) -> None:
         """Check the watermark.
@@ -193,8 +207,7 @@ class Inbox:
         DiskFull
             If there is less free space than ``min_free_bytes``.
         """
-        status = os.statvfs(self._temporary)
-        if status.f_bavail * status.f_frsize < self._min_free_bytes:
+        if self.free_bytes < self._min_free_bytes:
             raise DiskFull(f"less than {self._min_free_bytes} bytes free for received objects")
 
     def receive(
@@ -238,7 +251,11 @@ class Inbox:
             If it is not taken, and why: `DiskFull`, `MalformedObject`, `ObjectMismatch`.
         """
         identity, sha256 = incoming.identify()
-        relative = _relative(identity, sha256)
+        with self.turns.adding(identity.study_uid):
+            return self._enter(incoming, identity, sha256)
+
+    def _enter(self, incoming: Incoming, identity: Identity, sha256: str) -> tuple[Outcome, Instance]:
+        relative = place.of_object(identity, sha256)
         known = self.ledger.find_instance(identity.sop_uid)
         if known is None or (known.sha256 == sha256 and not self.path(known).is_file()):
             incoming.settle(self._below_root(relative))
@@ -281,18 +298,15 @@ class Inbox:
         """Return the files that a generation of a study is computed from (default: all)."""
         return [self.path(instance) for instance in self.ledger.instances(study_uid, generation)]
 
+    def discard(self, study_uid: str) -> None:
+        """Remove the files of a study; to be called in its turn, when the ledger knows nothing of them any more."""
+        folder = self._below_root(place.of_study(study_uid))
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            durable.sync(folder.parent)
+
     def _below_root(self, relative: str) -> Path:
         path = self._root / relative
         if not path.resolve().is_relative_to(self._root.resolve()):
             raise StorageError("a path leads out of the inbox")
         return path
-
-
-def _relative(identity: Identity, sha256: str) -> str:
-    """Name a file by its content too: two contents under one UID can never overwrite each other."""
-    study, series, sop = (_digest(u) for u in (identity.study_uid, identity.series_uid, identity.sop_uid))
-    return f"objects/{study}/{series}/{sop}-{sha256[:16]}.dcm"
-
-
-def _digest(uid: str) -> str:
-    return hashlib.sha256(uid.encode("ascii")).hexdigest()[:32]

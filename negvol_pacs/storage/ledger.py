@@ -17,6 +17,8 @@ from negvol_pacs.storage.commitment_requests import CommitmentRequests
 from negvol_pacs.storage.commitments import Commitments
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.orders import Orders
+from negvol_pacs.storage.performed import Performed
+from negvol_pacs.storage.quiet import due
 from negvol_pacs.storage.records import (
     Delivery,
     DeliveryState,
@@ -28,14 +30,8 @@ from negvol_pacs.storage.records import (
     SeriesVerdict,
     State,
 )
-from negvol_pacs.storage.schema import (
-    associations,
-    deliveries,
-    generations,
-    instances,
-    results,
-    verdicts,
-)
+from negvol_pacs.storage.removals import Removals
+from negvol_pacs.storage.schema import associations, deliveries, generations, instances, results, verdicts
 
 # The statements of the way that every instance goes, built once.
 _INSTANCE = sa.select(instances).where(instances.c.sop_uid == sa.bindparam("uid"))
@@ -79,6 +75,8 @@ class Ledger:
         self.commitments = Commitments(self._database, clock)
         """What destinations answer for."""
         self.commitment_requests = CommitmentRequests(self._database)
+        self.removals = Removals(self._database, clock)
+        self.performed = Performed(self._database, clock)
 
     def close(self) -> None:
         """Close all connections."""
@@ -154,6 +152,10 @@ class Ledger:
         for row in self._database.all(sa.select(associations.c.id).where(lost)):
             self.association_ended(row["id"])
 
+    def paths(self) -> set[str]:
+        """Return the paths of all instances, below the inbox's folder."""
+        return {row["path"] for row in self._database.all(sa.select(instances.c.path))}
+
     def find_instance(self, sop_uid: str) -> Instance | None:
         """Return the instance with this SOP Instance UID, if it was received."""
         with self._database.reading() as connection:
@@ -170,12 +172,13 @@ class Ledger:
 
     # --- generations ---------------------------------------------------------------------
 
+    def quiet(self, study_uid: str, quiet_period_s: float) -> Generation | None:
+        """Return the open generation of a study that has been quiet for long enough: see `quiet.due`."""
+        rows = self._database.all(sa.select(generations.c.number).where(due(study_uid, quiet_period_s, self._clock())))
+        return self.generation(study_uid, rows[0]["number"]) if rows else None
+
     def complete_if_quiet(self, study_uid: str, quiet_period_s: float) -> Generation | None:
         """Close the open generation of a study that has been quiet for long enough.
-
-        Quiet: no instance and no end of an association that brought one for ``quiet_period_s``.
-        An association that is still open puts this off, but not beyond ten quiet periods: some
-        peers never close theirs.
 
         Returns
         -------
@@ -183,20 +186,12 @@ class Ledger:
             The generation, now ``COMPLETE``; None where there is none to close, or not yet.
         """
         now = self._clock()
-        receiving = (generations.c.study_uid == study_uid) & (generations.c.state == State.RECEIVING)
-        busy = sa.exists().where(
-            instances.c.study_uid == study_uid,
-            instances.c.association_id == associations.c.id,
-            associations.c.ended_at.is_(None),
-        )
-        quiet = generations.c.last_at <= now - quiet_period_s
-        long_quiet = generations.c.last_at <= now - 10 * quiet_period_s
-        due = receiving & ((quiet & ~busy) | long_quiet)
+        mine = due(study_uid, quiet_period_s, now)
         with self._database.writing() as connection:
-            row = first(connection, sa.select(generations).where(due).with_for_update())
+            row = first(connection, sa.select(generations).where(mine).with_for_update())
             if row is None:
                 return None
-            closed = generations.update().where(receiving).values(state=State.COMPLETE, updated_at=now)
+            closed = generations.update().where(mine).values(state=State.COMPLETE, reason="", updated_at=now)
             connection.execute(closed)
         return self.generation(study_uid, row["number"])
 

@@ -34,6 +34,7 @@ _NEEDED = (
     *_IDENTITY,
     STEPS,
     "RequestedProcedureDescription",
+    "RequestedProcedurePriority",
     "RequestedProcedureCodeSequence",
     "PlacerOrderNumberImagingServiceRequest",
     "FillerOrderNumberImagingServiceRequest",

@@ -1,6 +1,7 @@
 """The outbox: results on disk, each written in one stroke."""
 
 import hashlib
+from collections.abc import Container
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -35,6 +36,15 @@ class Outbox:
     def replacing(self, path: Path) -> AbstractContextManager[Path]:
         """Write a file atomically and durably: see `durable.replacing`."""
         return durable.replacing(path)
+
+    def discard(self, study_uid: str, keep: Container[str]) -> None:
+        """Remove the results of a study, but for those whose `Result.path` is in ``keep``."""
+        folder = self.folder(study_uid, 0).parent
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_file() and self.relative(path) not in keep:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
     def sweep(self) -> int:
         """Remove what a killed worker left half-written; return how many files."""

@@ -126,3 +126,24 @@ commitment_requests = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_try", sa.Double, nullable=False),
 )
+
+removals = sa.Table(
+    "removals",
+    METADATA,
+    sa.Column("study_uid", sa.String(64), primary_key=True),
+    sa.Column("removed_at", sa.Double, nullable=False),
+    sa.Column("instances", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+performed = sa.Table(
+    "performed_steps",
+    METADATA,
+    sa.Column("sop_uid", sa.String(64), primary_key=True),
+    sa.Column("study_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("images", sa.Text, nullable=False),
+    sa.Column("calling_ae", sa.String(16), nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+)

@@ -10,6 +10,7 @@ from pydicom.uid import generate_uid
 from negvol_pacs.config import Config, Destination
 from negvol_pacs.errors import DeliveryRefused, NetworkError, NotConfirmed, NotOffered
 from negvol_pacs.network import commitment, presence
+from negvol_pacs.network.availability import notify
 from negvol_pacs.network.presence import Identity
 from negvol_pacs.network.sender import send
 from negvol_pacs.storage.commitments import CommitmentState
@@ -50,6 +51,8 @@ class Deliveries:
                 self._outbox.path(entry.path) for entry in self._ledger.results(study) if entry.sop_uid == result
             )
             peer = self._peer(destination)
+            if peer.kind == "availability":
+                return self._tell(study, delivery, path, peer)
             if delivery.state is not DeliveryState.SENT:
                 send([path], peer, self._config)
                 self._ledger.record_attempt(result, destination, DeliveryState.SENT)
@@ -63,6 +66,24 @@ class Deliveries:
             return self._confirm(sent, path, peer, log)
         except NotConfirmed as error:
             return self._failed(sent, error, attempts, log)
+
+    def _tell(self, study: str, delivery: Delivery, path: Path, peer: Destination) -> float | None:
+        """Notify a peer of a result that all archives have confirmed; return when to look whether they have."""
+        took = {d.destination: d.state for d in self._ledger.deliveries(study) if d.sop_uid == delivery.sop_uid}
+        archives = [archive for archive in self._config.archives if archive.name in took]
+        if not archives:
+            raise DeliveryRefused(f"no DICOM destination gets what {peer.name} should hear of")
+        if any(took[archive.name] is not DeliveryState.CONFIRMED for archive in archives):
+            return self._patience(time.time() - delivery.updated_at)
+        notify(peer, Identity.of(path), archives, self._config)
+        self._ledger.record_attempt(delivery.sop_uid, peer.name, DeliveryState.SENT)
+        self._ledger.commitments.confirm(delivery.sop_uid, peer.name)
+        return None
+
+    def _patience(self, elapsed_s: float) -> float:
+        """Seconds until to look again: as long as it has taken so far, within the bounds of retries."""
+        rules = self._config.delivery
+        return min(max(elapsed_s, rules.first_retry_s), rules.longest_retry_s)
 
     def delay(self, attempts: int) -> float | None:
         """Seconds until the next attempt: doubling up to the longest; None when it is time to give up."""
@@ -118,8 +139,7 @@ class Deliveries:
             return None
         if late:
             raise NotConfirmed(f"{peer.name} has not confirmed it within {elapsed:.0f} s")
-        rules = self._config.delivery
-        return min(max(elapsed, rules.first_retry_s), rules.longest_retry_s)
+        return self._patience(elapsed)
 
     def _find_out(self, sent: Delivery, path: Path, peer: Destination, *, late: bool) -> str:
         """Return by what it is confirmed; nothing where the answer is still to come."""

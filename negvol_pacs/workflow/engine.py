@@ -3,7 +3,7 @@
 Three workflows, each on a queue of its own::
 
     dispatch(study)                      debounced: runs once the study has been quiet
-      └── study(study, generation)       select → analyse, one at a time
+      └── study(study, generation)       select → analyse, one at a time, the most urgent first
             └── delivery(study, result, destination, attempt)
                   └── delivery(…, attempt + 1), after a delay, until it is delivered or given up
 
@@ -45,6 +45,9 @@ _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 
 class Work(Protocol):
     """What the workflows do: each method is one step, idempotent and safe to repeat."""
+
+    def priority(self, study: str) -> int:
+        """Say how urgent it is, `URGENT` to `ROUTINE` and beyond; no step: it decides nothing but the order."""
 
     def close(self, study: str) -> tuple[list[int], float | None]:
         """Close the study's input; return the generations to analyse, and seconds until to look again."""
@@ -274,8 +277,9 @@ class Engine:
             key = delivery_key(result, destination, attempt + 1)
             self._enqueue("delivery", key, delay_s, study, result, destination, attempt + 1)
 
-    def _enqueue(self, kind: str, key: str | None, delay_s: float | None, *arguments: str | int) -> None:
-        DBOS.enqueue_workflow_with_options(_options(kind, key, ROUTINE, delay_s), *arguments)
+    def _enqueue(self, kind: str, key: str | None, delay_s: float | None, study: str, *arguments: str | int) -> None:
+        options = _options(kind, key, self._work.priority(study), delay_s)
+        DBOS.enqueue_workflow_with_options(options, study, *arguments)
 
     def _step(self, name: str, function: Callable[[], T]) -> T:
         def guarded() -> T:

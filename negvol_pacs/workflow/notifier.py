@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -32,10 +33,12 @@ class Notifier:
         The engine.
     quiet_s
         The quiet period.
+    is_whole
+        Whether nothing more is to come for a study, so that it need not fall quiet.
     """
 
-    def __init__(self, jobs: Touch, quiet_s: float) -> None:
-        self._jobs, self._quiet_s = jobs, quiet_s
+    def __init__(self, jobs: Touch, quiet_s: float, is_whole: Callable[[str], bool] = lambda _study: False) -> None:
+        self._jobs, self._quiet_s, self._is_whole = jobs, quiet_s, is_whole
         self._studies: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
@@ -71,7 +74,7 @@ class Notifier:
 
     def _touch(self, study: str) -> bool:
         try:
-            self._jobs.touch(study, self._quiet_s)
+            self._jobs.touch(study, 0.0 if self._is_whole(study) else self._quiet_s)
         except Exception:  # noqa: BLE001 - whatever ails the database, the study must not be forgotten
             _log.exception("notifier-failed", study=study)
             return False

@@ -1,9 +1,9 @@
 """From one chosen series to its results in a folder; no network, no queue."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from negvol_pacs import __version__
-from negvol_pacs.config import Config, Pipeline
+from negvol_pacs.config import Config, Pipeline, Profile
 from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.joint.findings import Findings
 from negvol_pacs.joint.measure import measure
@@ -34,6 +34,9 @@ from negvol_pacs.storage import durable
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction done, 0 to 1."""
 
+EVERYTHING = Profile(ae_title="NEGVOL")
+"""SEG, binary, and SR."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -42,10 +45,10 @@ class Result:
     Attributes
     ----------
     seg, sr, picture, numbers, widths
-        Files: DICOM Segmentation (None when neither joint could be segmented),
-        Comprehensive 3D SR, PNG, JSON, NPZ.
+        Files: DICOM Segmentation (None when neither joint could be segmented, or the profile wants
+        none), Comprehensive 3D SR (None where the profile wants none and there is a SEG), PNG, JSON, NPZ.
     seg_uid, sr_uid
-        SOP Instance UIDs of the two objects; the first is empty where there is no SEG.
+        SOP Instance UIDs of the two objects; empty where there is none.
     findings
         The measurements.
     changes
@@ -53,7 +56,7 @@ class Result:
     """
 
     seg: Path | None
-    sr: Path
+    sr: Path | None
     picture: Path
     numbers: Path
     widths: Path
@@ -69,9 +72,14 @@ def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
     return Algorithm(name="negvol-pacs", version=version, weights_sha256=networks.sha256)
 
 
-def fingerprint(series: Series, made_by: Algorithm, prior: Report | None = None) -> str:
+def fingerprint(series: Series, made_by: Algorithm, prior: Report | None = None, profile: Profile = EVERYTHING) -> str:
     """Name of the results of a series: equal fingerprints, equal results."""
-    return result_uid("fingerprint", result_inputs(series, prior), made_by)
+    return result_uid(" ".join(["fingerprint", *_variant(profile)]), result_inputs(series, prior), made_by)
+
+
+def _variant(profile: Profile) -> list[str]:
+    """Name what is not as by default in the results."""
+    return [value for value in (profile.results, profile.segmentation) if value not in ("all", "binary")]
 
 
 def process_series(
@@ -84,6 +92,7 @@ def process_series(
     progress: Progress | None = None,
     former: Sequence[Dataset] = (),
     prior: Report | None = None,
+    profile: Profile = EVERYTHING,
 ) -> Result:
     """Read, segment, measure and report one series.
 
@@ -105,6 +114,8 @@ def process_series(
         Results of an earlier generation that these ones replace.
     prior
         Report of the patient's first study.
+    profile
+        Which results are wanted.
 
     Returns
     -------
@@ -125,17 +136,22 @@ def process_series(
     findings = measure(segmentation.joints, selection.flags | segmentation.flags)
     tell("Writing the results", 0.85)
     made_by = algorithm(networks, config.pipeline)
-    try:
-        seg = build_seg(series, volume, segmentation.joints, findings, made_by, now, former)
-    except SegmentationEmpty:
-        seg = None
-    changes = None if prior is None else changes_since(prior, findings, made_by)
-    sr = build_sr(series, findings, seg, made_by, now, former, changes, selection.order)
+    seg = sr = changes = None
+    if profile.results != "measurements":
+        kind = profile.segmentation
+        with contextlib.suppress(SegmentationEmpty):
+            seg = build_seg(series, volume, segmentation.joints, findings, made_by, now, former, kind)
+    if prior is not None:
+        changes = changes_since(prior, findings, made_by)
+    if profile.results != "segmentation" or seg is None:
+        name = "-".join(["sr", *_variant(profile)])
+        sr = build_sr(series, findings, seg, made_by, now, former, changes, selection.order, name)
     tell("Drawing the joints", 0.90)
     with _arriving(folder) as new:
         if seg is not None:
             seg.save_as(new / "seg.dcm")
-        sr.save_as(new / "sr.dcm")
+        if sr is not None:
+            sr.save_as(new / "sr.dcm")
         draw_joints(volume, findings, new / "joints.png", f"Series …{series.series_instance_uid[-12:]}")
         save_widths(findings, new / "widths.npz")
         (new / "measurements.json").write_text(
@@ -144,18 +160,18 @@ def process_series(
     tell("Done", 1.0)
     return Result(
         folder / "seg.dcm" if seg is not None else None,
-        folder / "sr.dcm",
+        folder / "sr.dcm" if sr is not None else None,
         folder / "joints.png",
         folder / "measurements.json",
         folder / "widths.npz",
         str(seg.SOPInstanceUID) if seg is not None else "",
-        str(sr.SOPInstanceUID),
+        str(sr.SOPInstanceUID) if sr is not None else "",
         findings,
         changes,
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _arriving(folder: Path) -> Iterator[Path]:
     """Yield a folder to write into; its files move to ``folder``, durably, when the block succeeds."""
     durable.make_folder(folder)

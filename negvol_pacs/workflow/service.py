@@ -47,7 +47,7 @@ class Service:
         self._tell("STOPPING=1", "STATUS=finishing what runs", f"EXTEND_TIMEOUT_USEC={int((drain_s + 15) * 1e6)}")
 
     def alive(self) -> None:
-        """Feed the watchdog; to be called from the loop that does the work, as often as it turns."""
+        """Feed the watchdog, and before `ready` ask for more time; to be called as often as the work turns."""
         if self._every_s is None:
             return
         with self._lock:
@@ -55,7 +55,7 @@ class Service:
             if now < self._next:
                 return
             self._next = now + self._every_s
-        self._tell("WATCHDOG=1")
+        self._tell("WATCHDOG=1", *([] if self._status else ["EXTEND_TIMEOUT_USEC=60000000"]))
 
     def _tell(self, *lines: str) -> None:
         if not self._address:

@@ -10,7 +10,7 @@ import pydicom
 import structlog
 from pydicom import Dataset
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Profile
 from negvol_pacs.errors import SeriesRefused
 from negvol_pacs.report.document import Report
 from negvol_pacs.segmentation.weights import Networks
@@ -19,14 +19,15 @@ from negvol_pacs.series.series import Series
 from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
-from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, SeriesVerdict, State
+from negvol_pacs.storage.records import DeliveryState, Generation, Result, ResultKind, SeriesVerdict, State
 from negvol_pacs.workflow import pipeline, priors, routing
+from negvol_pacs.workflow.completeness import lacking
 from negvol_pacs.workflow.delivery import Deliveries
-from negvol_pacs.workflow.engine import Lost
+from negvol_pacs.workflow.engine import ROUTINE, Lost
 from negvol_pacs.workflow.orders import find_order
+from negvol_pacs.workflow.priority import priority
+from negvol_pacs.workflow.progress import Progress
 from negvol_pacs.workflow.pulse import Pulse
-
-_PROGRESS_EVERY_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -61,15 +62,45 @@ class Steps:
         """Take over destinations and delivery rules of a new configuration, from the next step on."""
         self._config = config
 
+    def priority(self, study: str) -> int:
+        """Say how urgent a study is; what hinders that hinders nothing else."""
+        try:
+            return priority(study, self._inbox, self._config)
+        except Exception:  # noqa: BLE001 - what ails the database, the steps will tell
+            _log.exception("priority-unknown", study=study)
+            return ROUTINE
+
     def close(self, study: str) -> tuple[list[int], float | None]:
-        """Close the study's input if it has been quiet; see :class:`negvol_pacs.workflow.engine.Work`."""
-        quiet_s = self._config.series.quiet_period_s
-        closed = self._ledger.complete_if_quiet(study, quiet_s)
-        if closed is not None:
-            _log.info("study-complete", study=study, generation=closed.number, instances=closed.instances)
+        """Close the study's input if it is quiet, or whole; see :class:`negvol_pacs.workflow.engine.Work`."""
+        quiet_s = 0.0 if self._ledger.performed.is_whole(study) else self._config.series.quiet_period_s
+        again_s = max(quiet_s, 1.0)
+        if (quiet := self._ledger.quiet(study, quiet_s)) is not None:
+            waits_s = self._proof(quiet)
+            closed = self._ledger.complete_if_quiet(study, quiet_s) if waits_s is None else None
+            again_s = again_s if waits_s is None else max(again_s, waits_s)
+            if closed is not None:
+                _log.info("study-complete", study=study, generation=closed.number, instances=closed.instances)
         complete = self._ledger.generations(study, states=[State.COMPLETE])
         still_open = self._ledger.generations(study, states=[State.RECEIVING])
-        return [generation.number for generation in complete], max(quiet_s, 1.0) if still_open else None
+        return [generation.number for generation in complete], again_s if still_open else None
+
+    def _proof(self, quiet: Generation) -> float | None:
+        """Prove that a study is whole: None when it is, else seconds until to look again; give up in time."""
+        study, number = quiet.study_uid, quiet.number
+        reason = lacking(study, self._inbox, self._config, self._pulse.beat)
+        if not reason:
+            return None
+        log, elapsed = _log.bind(study=study, generation=number, reason=reason), time.time() - quiet.last_at
+        if elapsed < self._config.series.whole_within_s:
+            log.warning("study-waits-for-images")
+            self._ledger.set_state(study, number, State.RECEIVING, reason=reason, expected=[State.RECEIVING])
+            return min(elapsed, self._config.delivery.longest_retry_s)
+        log.error("study-needs-person", code="incomplete")
+        reason += f". To measure what came: negvol queue retry {study}"
+        self._ledger.set_state(
+            study, number, State.FAILED, code="incomplete", reason=reason, expected=[State.RECEIVING]
+        )
+        return 0.0
 
     def select(self, study: str, generation: int) -> bool:
         """Choose the series to measure and write down what the gate says about each one."""
@@ -151,14 +182,14 @@ class Steps:
                 raise (first or refusal) from None
             selection = replace(selection, order=self._order(selection.series))
             prior = priors.find(selection.series, self._ledger, self._outbox, self._config)
-            fingerprint = pipeline.fingerprint(selection.series, algorithm, prior)
-            known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
+            profile = self._profile(study, generation, selection.series)
+            fingerprint = pipeline.fingerprint(selection.series, algorithm, prior, profile)
+            known = self._known(study, fingerprint)
             if known:
-                latest = known[-1].generation
-                _log.info("study-unchanged", study=study, generation=generation, same_as=latest)
-                return [replace(entry, generation=generation) for entry in known if entry.generation == latest]
+                _log.info("study-unchanged", study=study, generation=generation, same_as=known[0].generation)
+                return [replace(entry, generation=generation) for entry in known]
             try:
-                results = self._measure(study, generation, selection, fingerprint, prior)
+                results = self._measure(study, generation, selection, fingerprint, prior, profile)
             except SeriesRefused as refusal:
                 # The best series turned out to be no head or unreadable: the next best may do.
                 first = first or refusal
@@ -168,10 +199,26 @@ class Steps:
                 self._record_verdicts(study, generation, {}, selection.series)
                 return results
 
-    def _measure(
-        self, study: str, generation: int, selection: Selection, fingerprint: str, prior: Report | None
+    def _known(self, study: str, fingerprint: str) -> list[Result]:
+        """Return the latest results of the same input, unless retention has removed any of them."""
+        known = [entry for entry in self._ledger.results(study) if entry.fingerprint == fingerprint]
+        latest = [entry for entry in known if entry.generation == known[-1].generation]
+        return latest if all(self._outbox.path(entry.path).is_file() for entry in latest) else []
+
+    def _measure(  # noqa: PLR0917
+        self,
+        study: str,
+        generation: int,
+        selection: Selection,
+        fingerprint: str,
+        prior: Report | None,
+        profile: Profile,
     ) -> list[Result]:
-        former = self._ledger.former_results(study, generation)
+        former = [
+            entry
+            for entry in self._ledger.former_results(study, generation)
+            if self._outbox.path(entry.path).is_file()  # retention may have removed it
+        ]
         folder = self._outbox.folder(study, generation)
         made = pipeline.process_series(
             selection,
@@ -179,14 +226,17 @@ class Steps:
             self._config,
             folder,
             datetime.now().astimezone(),
-            progress=_Progress(self._ledger, study, generation, self._pulse),
+            progress=Progress(self._ledger, study, generation, self._pulse),
             former=[self._header(entry) for entry in former],
             prior=prior,
+            profile=profile,
         )
         now = time.time()
-        files = [(ResultKind.SR, made.sr_uid, made.sr), (ResultKind.PNG, "", made.picture)]
-        if made.seg is not None:
-            files.insert(0, (ResultKind.SEG, made.seg_uid, made.seg))
+        files = [
+            (ResultKind.SEG, made.seg_uid, made.seg),
+            (ResultKind.SR, made.sr_uid, made.sr),
+            (ResultKind.PNG, "", made.picture),
+        ]
         # A prior report changes the SR alone: an object that is known already stays as it was sent.
         same = {entry.sop_uid: replace(entry, generation=generation, fingerprint=fingerprint) for entry in former}
         return [
@@ -202,7 +252,14 @@ class Steps:
                 now,
             )
             for kind, uid, path in files
+            if path is not None
         ]
+
+    def _profile(self, study: str, generation: int, series: Series) -> Profile:
+        """Return the profile of the AE titles that a series came to."""
+        own = set(series.sop_instance_uids)
+        instances = self._ledger.instances(study, generation)
+        return self._config.profile(entry.called_ae for entry in instances if entry.sop_uid in own)
 
     def _order(self, series: Series) -> Dataset | None:
         within_s = 3600 * self._config.worklist.match_within_h
@@ -278,27 +335,3 @@ class Steps:
             uid = measured.series_instance_uid
             entries.append(SeriesVerdict(study, generation, uid, measured=True, code="", reason=""))
         self._ledger.record_verdicts(entries)
-
-
-class _Progress:
-    """Writes what is being done into the ledger, where ``negvol queue`` shows it, at most once a second."""
-
-    def __init__(self, ledger: Ledger, study: str, generation: int, pulse: Pulse) -> None:
-        self._ledger, self._study, self._generation, self._pulse = ledger, study, generation, pulse
-        self._next, self._what = 0.0, ""
-
-    def __call__(self, what: str, fraction: float) -> None:
-        self._pulse.beat()
-        now = time.monotonic()
-        if what == self._what and now < self._next:
-            return
-        if what != self._what:
-            _log.info("analysis-step", study=self._study, generation=self._generation, step=what)
-        self._next, self._what = now + _PROGRESS_EVERY_S, what
-        self._ledger.set_state(
-            self._study,
-            self._generation,
-            State.PROCESSING,
-            reason=f"{what} ({fraction:.0%})",
-            expected=[State.PROCESSING],
-        )

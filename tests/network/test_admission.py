@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from negvol_pacs.config import Config, Limits, Node, Peer
+from negvol_pacs.config import Config, Limits, Node, Peer, Profile
 from negvol_pacs.network.admission import Request, admit
 
 CONFIG = Config(
@@ -55,6 +55,14 @@ def test_everyone_else_is_rejected(change, expected):
     rejection = admit(replace(GOOD, **change), CONFIG)
     assert (rejection.result, rejection.source, rejection.diagnostic) == expected
     assert rejection.reason
+
+
+def test_a_profile_is_called_like_the_node_unless_the_peer_may_not():
+    config = CONFIG.model_copy(update={"profiles": (Profile(ae_title="SEGS"),)})
+    called = replace(GOOD, called_ae="SEGS")
+    assert admit(called, config) is None
+    bound = CONFIG.peers[0].model_copy(update={"called_ae_titles": ("NEGVOL",)})
+    assert admit(called, config.model_copy(update={"peers": (bound,)})).diagnostic == 7
 
 
 def test_nobody_is_let_in_by_default():

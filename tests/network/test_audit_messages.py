@@ -21,6 +21,7 @@ ALL = {
     "110113": messages.alert(REPORTER, messages.NODE_AUTHENTICATION, "4", "no certificate", Party("", "2001:db8::1")),
     "110102": messages.begin_transfer(REPORTER, TRANSFER),
     "110104": messages.transferred(REPORTER, TRANSFER, {CT: 12}, created=True),
+    "110105": messages.deleted(REPORTER, "1.2.3", "4711", "after 30 days"),
     "110112": messages.query(
         REPORTER, PEER, REPORTER.party, sop_class=WORKLIST, syntax=ImplicitVRLittleEndian, identifier=b"\0\x01"
     ),

@@ -29,10 +29,11 @@ def inbox(tmp_path):
     ledger.close()
 
 
-def data_set(sop_uid: str = "1.2.3.4", name: str = "DOE^JANE") -> bytes:
+def data_set(sop_uid: str = "1.2.3.4", name: str = "DOE^JANE", study: str = "1.2.3") -> bytes:
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = CT, sop_uid
-    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.PatientName = "1.2.3", "1.2.3.1", name
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.PatientName = study, f"{study}.1", name
+    ds.PatientID = "4711"
     ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.BitsAllocated = 4, 4, 1, 8
     ds.PixelData = bytes(16)
     ds["PixelData"].VR = "OB"

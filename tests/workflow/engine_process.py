@@ -1,8 +1,8 @@
 """A worker process for the engine's tests: its steps write what they do into a file.
 
 Usage: ``python engine_process.py STATE``; the behaviour is read from STATE/behaviour.json:
-``analyse_s`` seconds of analysis, ``die`` end the process in the analysis, ``fail`` raise
-there, ``tries`` how many deliveries fail first.
+``analyse_s`` seconds of analysis, ``hold`` for as long as it is set, ``die`` end the process in the
+analysis, ``fail`` raise there, ``tries`` how many deliveries fail first.
 """
 
 import json
@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from negvol_pacs.workflow.engine import Engine, migrate
+from negvol_pacs.workflow.engine import ROUTINE, URGENT, Engine, migrate
 
 STATE = Path(sys.argv[1])
 
@@ -27,6 +27,9 @@ class Recorder:
     def behaviour(self) -> dict:
         return json.loads((STATE / "behaviour.json").read_text())
 
+    def priority(self, study):
+        return URGENT if study.startswith("stat") else ROUTINE
+
     def close(self, study):
         say("close", study)
         return [1], None
@@ -39,6 +42,8 @@ class Recorder:
         say("begin", study)
         behaviour = self.behaviour()
         time.sleep(behaviour.get("analyse_s", 0))
+        while self.behaviour().get("hold"):
+            time.sleep(0.1)
         if behaviour.get("die"):
             os._exit(1)
         if behaviour.get("fail"):

@@ -115,11 +115,9 @@ class Node:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def send(self, folder):
+    def send(self, folder, called="NEGVOL"):
         until(self.listening, what="receiver")
-        node = Destination(
-            name="node", ae_title="NEGVOL", host="127.0.0.1", port=self.port, calling_ae_title="MODALITY"
-        )
+        node = Destination(name="node", ae_title=called, host="127.0.0.1", port=self.port, calling_ae_title="MODALITY")
         patience = Config(limits=Limits(network_timeout_s=20))
         for last_try in (False, False, True):
             try:

@@ -8,10 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from node_process import until
 
 from negvol_pacs.errors import AlreadyRunning
 from negvol_pacs.workflow import process
-from negvol_pacs.workflow.engine import MAX_RECOVERY_ATTEMPTS, Jobs, migrate
+from negvol_pacs.workflow.engine import MAX_RECOVERY_ATTEMPTS, Jobs, migrate, study_key
 
 SCRIPT = Path(__file__).with_name("engine_process.py")
 
@@ -131,6 +132,21 @@ def test_refused_study_ends_without_analysis(worker, jobs):
     jobs.touch("1.2", 0)
     worker.wait_for("send 1.2.sr")
     assert "begin refused" not in worker.lines()
+
+
+def test_stat_goes_before_what_waited_longer(worker, jobs):
+    worker.behave(hold=True)
+    worker.start()
+    for study in ("first", "routine", "stat"):
+        jobs.touch(study, 0)
+        ids = [study_key(study, 1)]
+        until(lambda ids=ids: jobs._client.list_workflows(workflow_ids=ids), what=study)
+    worker.wait_for("begin first")
+    worker.behave()
+    worker.wait_for("begin routine")
+    worker.wait_for("begin stat")
+    begun = [line for line in worker.lines() if line.startswith("begin")]
+    assert begun == ["begin first", "begin stat", "begin routine"]
 
 
 def test_cancel_stops_before_the_next_step(worker, jobs):

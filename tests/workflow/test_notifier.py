@@ -46,3 +46,10 @@ def test_what_waits_at_the_end_is_passed_on():
     notifier.alive("1.2")
     notifier.close()
     assert jobs.touched == [("1.2", 3.0)]
+
+
+def test_a_study_that_is_whole_need_not_fall_quiet():
+    jobs = Jobs()
+    with closing(Notifier(jobs, 3.0, lambda study: study == "1.3")) as notifier:
+        notifier.alive("1.2", "1.3")
+    assert set(jobs.touched) == {("1.2", 3.0), ("1.3", 0.0)}

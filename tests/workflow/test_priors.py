@@ -81,7 +81,7 @@ def test_results_with_a_new_prior_leave_the_segmentation_as_it_was_sent(books, m
     """Late images that do not matter bring a second generation, and the prior has come meanwhile."""
     seen = []
 
-    def process(selection, networks, config, folder, now, *, progress, former, prior):
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         seen.append(prior)
         for name in ("seg", "sr"):
             save(report(head(), invent(1, right_FW=doubtful(Quantity.FW, 1.0))), folder).rename(folder / f"{name}.dcm")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from negvol_pacs.config import Config, Delivery, Destination, Limits, Node
+from negvol_pacs.config import Config, Delivery, Destination, Limits, Node, Profile
 from negvol_pacs.errors import DiskFull, NoHead, StorageError
 from negvol_pacs.storage.inbox import Origin
+from negvol_pacs.storage.performed import Step, StepState
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
 from negvol_pacs.workflow import layout, pipeline
 from negvol_pacs.workflow.delivery import Deliveries
@@ -129,6 +130,15 @@ def test_close_looks_again_while_images_still_come(tmp_path, make_ct):
         assert books.steps.close(STUDY) == ([], 60)
 
 
+def test_what_its_modality_says_is_all_need_not_fall_quiet(tmp_path, make_ct):
+    with closing(Books(tmp_path / "state", series={"quiet_period_s": 3600})) as books:
+        books.receive(make_ct(slices=2))
+        assert books.steps.close(STUDY)[0] == []
+        images = tuple(entry.sop_uid for entry in books.ledger.instances(STUDY))
+        books.ledger.performed.enter(Step("1.2.3", STUDY, StepState.COMPLETED, images, "MODALITY", 0.0))
+        assert books.steps.close(STUDY) == ([1], None)
+
+
 def test_what_turns_out_to_be_no_head_is_refused_series_by_series(books, make_ct, monkeypatch):
     books.receive(make_ct("one"))
     books.receive(make_ct("two", spacing=0.9))
@@ -145,8 +155,11 @@ def test_analysis_repeated_after_a_crash_hands_on_the_same_deliveries_without_me
     nobody = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
     measured = []
 
-    def process(selection, networks, config, folder, now, *, progress, former, prior):
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         measured.append(selection)
+        folder.mkdir(parents=True)
+        for name in ("sr.dcm", "joints.png"):
+            (folder / name).write_bytes(b"x")
         return pipeline.Result(
             None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
         )
@@ -200,7 +213,7 @@ def test_the_next_best_series_is_measured_when_the_best_is_no_head(books, make_c
     books.steps.select(STUDY, 1)
     measured = []
 
-    def process(selection, networks, config, folder, now, *, progress, former, prior):
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
         measured.append(selection.series)
         if len(measured) == 1:
             refuse()
@@ -215,6 +228,36 @@ def test_the_next_best_series_is_measured_when_the_best_is_no_head(books, make_c
     verdicts = {verdict.series_uid: verdict.code for verdict in books.ledger.verdicts(STUDY, 1)}
     assert [verdicts[series.series_instance_uid] for series in measured] == ["no-head", ""]
     assert {result.kind for result in books.ledger.results(STUDY)} == {ResultKind.SR, ResultKind.PNG}
+
+
+def test_each_called_ae_title_has_its_profile_and_what_retention_removed_is_made_again(tmp_path, make_ct, monkeypatch):
+    seen = []
+
+    def process(selection, networks, config, folder, now, *, progress, former, prior, profile):
+        seen.append((profile, [header.SOPInstanceUID for header in former]))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sr.dcm").write_bytes(b"x")
+        return pipeline.Result(
+            None, folder / "sr.dcm", folder / "joints.png", folder / "n.json", folder / "w.npz", "", RESULT, None
+        )
+
+    monkeypatch.setattr(pipeline, "process_series", process)
+    wanted = Profile(ae_title="NEGVOL", results="measurements")
+    profiles = (Profile(ae_title="OTHER", results="segmentation"), wanted)
+    with closing(Books(tmp_path / "state", series={"quiet_period_s": 0}, profiles=profiles)) as books:
+        books.receive(make_ct())
+        books.steps.close(STUDY)
+        books.steps.select(STUDY, 1)
+        books.steps.analyse(STUDY, 1)
+        (picture,) = [entry for entry in books.ledger.results(STUDY) if entry.kind is ResultKind.PNG]
+        assert not books.outbox.path(picture.path).exists(), "as after its removal"
+        books.receive(make_ct("late", slices=2, first=48))
+        books.steps.close(STUDY)
+        books.steps.select(STUDY, 2)
+        books.outbox.discard(STUDY, ())
+        books.steps.analyse(STUDY, 2)
+        assert seen == [(wanted, []), (wanted, [])]
+        assert books.generation(2).state is State.DONE
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -126,16 +126,27 @@ def query(
     return _finished(message, reporter)
 
 
+def deleted(reporter: Reporter, study: str, patient: str, description: str) -> bytes:
+    """Tell that the images of a study were deleted here, and why (A.5.3.5)."""
+    message = _event(("110105", "DICOM Study Deleted"), "D", SUCCESS, description=description)
+    _participant(message, replace(reporter.party, requestor=True))
+    return _about(message, reporter, study, patient, {})
+
+
 def _transfer(message: Element, reporter: Reporter, transfer: Transfer, instances: Mapping[str, int]) -> bytes:
     _participant(message, transfer.source, _SOURCE)
     _participant(message, transfer.destination, _DESTINATION)
-    told = _object(message, _SYSTEM, "3", ("110180", "DCM", "Study Instance UID"), transfer.study)
+    return _about(message, reporter, transfer.study, transfer.patient, instances)
+
+
+def _about(message: Element, reporter: Reporter, study: str, patient: str, instances: Mapping[str, int]) -> bytes:
+    told = _object(message, _SYSTEM, "3", ("110180", "DCM", "Study Instance UID"), study)
     SubElement(told, "ParticipantObjectName").text = ""
     if instances:
         described = SubElement(told, "ParticipantObjectDescription")
         for uid, count in sorted(instances.items()):
             SubElement(described, "SOPClass", UID=uid, NumberOfInstances=str(count))
-    person = _object(message, _PERSON, "1", ("2", "RFC-3881", "Patient Number"), transfer.patient)
+    person = _object(message, _PERSON, "1", ("2", "RFC-3881", "Patient Number"), patient)
     SubElement(person, "ParticipantObjectName").text = ""
     return _finished(message, reporter)
 

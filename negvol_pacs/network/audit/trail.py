@@ -197,6 +197,12 @@ def queried(peer: Party, sop_class: str, syntax: str, identifier: bytes) -> None
         trail.record(messages.query(trail.reporter, source, own, **asked, identifier=identifier))
 
 
+def deleted(study: str, patient: str, reason: str) -> None:
+    """Tell that the images of a study were deleted."""
+    if (trail := _trail) is not None:
+        trail.record(messages.deleted(trail.reporter, study, patient, reason))
+
+
 class Transfers:
     """What goes over one association, study by study.
 
