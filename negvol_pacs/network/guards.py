@@ -6,6 +6,7 @@ here stand in for its socket, server and request handler; nothing of it is patch
 """
 
 import contextlib
+import errno
 import socket
 import socketserver
 import ssl
@@ -174,6 +175,8 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         TLS, shaken hands over in the connection's own thread; None for none.
     on_refused
         Called with address and reason for each connection that is turned away.
+    admits
+        Tells whether a connection from an address is read from at all; called in its own thread.
     """
 
     daemon_threads = True
@@ -191,9 +194,10 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         on_turn: Callable[[], None] = lambda: None,
         secured: Secured | None = None,
         on_refused: Callable[[str, str], None] = lambda _address, _reason: None,
+        admits: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         self.limits, self.prepare, self.on_turn = limits, prepare, on_turn
-        self._secured, self._on_refused = secured, on_refused
+        self._secured, self._on_refused, self._admits = secured, on_refused, admits
         self._connections: Counter[str] = Counter()
         self._lock = threading.Lock()
         wake = (evt.EVT_CONN_CLOSE, _wake)
@@ -240,6 +244,8 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection until it has ended."""
         try:
+            if not self._admits(client_address[0]):
+                raise PermissionError(errno.EACCES, "address not allowed")
             if self._secured is not None:
                 request = self._secured.shake_hands(request, self.limits.association_timeout_s)
             super().process_request_thread(request, client_address)

@@ -4,95 +4,26 @@ import contextlib
 import socket
 import struct
 import time
-from io import BytesIO
 
 import pytest
 from network_node import RunningNode, ct_slice
-from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_context
-from pynetdicom.dsutils import decode, encode
-from pynetdicom.pdu import A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom import AE
+from pynetdicom.dsutils import encode
+from raw_peer import (
+    STUDY,
+    associated,
+    association_request,
+    dropped,
+    fragment,
+    leftovers,
+    raw_data_set,
+    send_raw,
+    store_command,
+)
 from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
-
-STUDY = "1.2.826.0.1.3680043.9.1"
-
-
-def association_request() -> bytes:
-    request = A_ASSOCIATE()
-    request.application_context_name = "1.2.840.10008.3.1.1.1"
-    request.calling_ae_title, request.called_ae_title = "TESTER", "NEGVOL"
-    context = build_context(CTImageStorage, ExplicitVRLittleEndian)
-    context.context_id = 1
-    request.presentation_context_definition_list = [context]
-    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received, implementation.implementation_class_uid = 16384, "1.2.3"
-    request.user_information = [length, implementation]
-    return A_ASSOCIATE_RQ(request).encode()
-
-
-def associated(node: RunningNode) -> socket.socket:
-    connection = node.connect()
-    connection.sendall(association_request())
-    assert read_pdu(connection)[0] == 0x02
-    return connection
-
-
-def read_pdu(connection: socket.socket) -> bytes:
-    """Read one PDU; empty when the connection was closed."""
-    try:
-        header = connection.recv(6, socket.MSG_WAITALL)
-        body = connection.recv(struct.unpack(">BxL", header)[1], socket.MSG_WAITALL) if len(header) == 6 else b""
-    except ConnectionError:
-        return b""
-    return header + body
-
-
-def fragment(data: bytes, *, command: bool, last: bool, context: int = 1) -> bytes:
-    value = bytes([context, command | last << 1]) + data
-    item = struct.pack(">L", len(value)) + value
-    return struct.pack(">BxL", 0x04, len(item)) + item
-
-
-def store_command(sop_uid: str = f"{STUDY}.2.1", sop_class: str = CTImageStorage) -> bytes:
-    values = {
-        (0x0000, 0x0002): sop_class.encode(),
-        (0x0000, 0x0100): struct.pack("<H", 0x0001),
-        (0x0000, 0x0110): struct.pack("<H", 1),
-        (0x0000, 0x0700): struct.pack("<H", 0),
-        (0x0000, 0x0800): struct.pack("<H", 0),
-        (0x0000, 0x1000): sop_uid.encode(),
-    }
-    padded = {tag: value + b"\0" * (len(value) % 2) for tag, value in values.items()}
-    body = b"".join(struct.pack("<HHL", *tag, len(value)) + value for tag, value in padded.items())
-    return fragment(struct.pack("<HHLL", 0, 0, 4, len(body)) + body, command=True, last=True)
-
-
-def raw_data_set(ds: Dataset) -> bytes:
-    return encode(ds, False, True)
-
-
-def send_raw(node: RunningNode, data: bytes, **command: str) -> tuple[int, str]:
-    """Send bytes as the data set of a C-STORE; return the status and the comment."""
-    with associated(node) as connection:
-        connection.sendall(store_command(**command) + fragment(data, command=False, last=True))
-        answer = read_pdu(connection)
-        assert answer[:1] == b"\x04"
-        response = decode(BytesIO(answer[12:]), True, True)
-        return response.Status, response.get("ErrorComment", "")
-
-
-def dropped(connection: socket.socket) -> bool:
-    """Tell whether the node aborts or closes."""
-    answer = read_pdu(connection)
-    return not answer or answer[0] == 0x07
-
-
-def leftovers(node: RunningNode) -> list[str]:
-    return [path.name for path in node.files if path.suffix in {".part", ".dcm"}]
 
 
 # --- who is let in (threat 14) ------------------------------------------------------------
