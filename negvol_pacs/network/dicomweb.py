@@ -35,6 +35,7 @@ def fetch(destination: Destination, wanted: Wanted, folder: Path) -> list[Path]:
         for study_uid, series_uid in _series(made, filters):
             for ds in made.iter_series(study_uid, series_uid):
                 if ds.SOPClassUID == Comprehensive3DSRStorage:
+                    ds.preamble = b"\0" * 128  # a server's could make it a program
                     path = folder / f"{file_name(str(ds.SOPInstanceUID))}.dcm"
                     ds.save_as(path, enforce_file_format=True)
                     paths.append(path)

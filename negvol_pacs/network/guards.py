@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import InvalidEventError, StateMachine
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from negvol_pacs.config import Limits
@@ -278,12 +279,29 @@ class _Handler(RequestHandler):  # type: ignore[misc]
     def handle(self) -> None:
         assoc = self._create_association()
         assoc.dul.socket = GuardedSocket(assoc.dul.socket, self.server.limits)
+        assoc.dul.state_machine = _Machine(assoc.dul)
         finish = self.server.prepare(assoc)
         try:
             assoc.start()
             assoc.join()
         finally:
             finish()
+
+
+class _Machine(StateMachine):  # type: ignore[misc]
+    """Ends a connection whose state has no place for an event.
+
+    pynetdicom lets its thread die of it. So it is when the request was good and what came right
+    behind it was not: the decision about the request comes when the connection is over already.
+    """
+
+    def do_action(self, event: str) -> None:
+        """Take the next step of the state table (PS3.8 table 9-10)."""
+        try:
+            super().do_action(event)
+        except InvalidEventError:
+            self.dul.socket.close()
+            self.dul.kill_dul()
 
 
 def _wake(event: Any) -> None:

@@ -191,6 +191,15 @@ def test_an_idle_association_is_ended(tmp_path):
     node.close()
 
 
+def test_a_peer_that_was_dropped_and_has_gone_holds_no_connection(tmp_path):
+    node = RunningNode(tmp_path, association_timeout_s=30, network_timeout_s=30)
+    with associated(node) as connection:
+        connection.sendall(b"\xff" * 20)
+        assert dropped(connection)
+    node.wait_until_idle(5)
+    node.close()
+
+
 # --- what is no DICOM ---------------------------------------------------------------------
 
 
