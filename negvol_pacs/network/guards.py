@@ -289,22 +289,29 @@ class _Handler(RequestHandler):  # type: ignore[misc]
 
 
 class _Machine(StateMachine):  # type: ignore[misc]
-    """Ends a connection whose state has no place for an event.
+    """Ends a connection on which a step cannot be taken; pynetdicom lets its thread die of it.
 
-    pynetdicom lets its thread die of it. So it is when the request was good and what came right
-    behind it was not: the decision about the request comes when the connection is over already.
+    A request may be undecodable in its depth, such as a context ID that is even; or it was good and
+    what came right behind it was not, and the decision comes when the connection is over already.
     """
 
     def do_action(self, event: str) -> None:
         """Take the next step of the state table (PS3.8 table 9-10)."""
         try:
             super().do_action(event)
-        except InvalidEventError:
+        except Exception as error:  # noqa: BLE001  # whatever a peer sends must not stop the node
+            if not isinstance(error, InvalidEventError):
+                self.dul.socket.condemn("undecodable PDU")
             self.dul.socket.close()
             self.dul.kill_dul()
+            _release(self.dul.assoc)
 
 
 def _wake(event: Any) -> None:
     """Let the association's thread go when the connection closes before a request."""
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)
+    _release(event.assoc)
+
+
+def _release(assoc: Association) -> None:
+    if assoc.requestor.primitive is None:
+        assoc.dul.to_user_queue.put(None)

@@ -111,11 +111,11 @@ class Fuzzer:
         self._file = folder / "changed.dcm"
         self._report = raw_data_set(ct_slice(), implicit=True)[:2000]
         self._kinds: dict[str, tuple[int, Callable[[random.Random], str]]] = {
-            "pdu": (2, self._pdus),
-            "message": (2, self._messages),
-            "object": (10, self._an_object),
-            "identifier": (4, self._an_identifier),
-            "file": (2, self._a_file),
+            "pdu": (1, self._pdus),
+            "message": (1, self._messages),
+            "object": (12, self._an_object),
+            "identifier": (5, self._an_identifier),
+            "file": (1, self._a_file),
         }
 
     def close(self) -> None:

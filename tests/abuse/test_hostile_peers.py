@@ -17,6 +17,7 @@ from raw_peer import (
     dropped,
     fragment,
     leftovers,
+    read_pdu,
     raw_data_set,
     send_raw,
     store_command,
@@ -191,12 +192,26 @@ def test_an_idle_association_is_ended(tmp_path):
     node.close()
 
 
-def test_a_peer_that_was_dropped_and_has_gone_holds_no_connection(tmp_path):
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    "behind", [b"", b"\xff" * 20, fragment(b"\xff" * 32, command=True, last=True)], ids=["nothing", "noise", "data"]
+)
+@pytest.mark.parametrize("even", [True, False])
+def test_what_ends_a_state_machine_ends_the_connection(tmp_path, behind, even):
+    """A context ID may not be even; and nothing may be sent before the answer."""
     node = RunningNode(tmp_path, association_timeout_s=30, network_timeout_s=30)
-    with associated(node) as connection:
-        connection.sendall(b"\xff" * 20)
-        assert dropped(connection)
+    request = association_request()
+    if even:
+        at = request.index(b"\x30\0") - 4  # before the abstract syntax (PS3.8 table 9-13)
+        assert request[at] == 1
+        request = request[:at] + b"\2" + request[at + 1 :]
+    with node.connect() as connection:
+        connection.sendall(request + behind)
+        if even or behind:
+            read_pdu(connection)  # an abort, or nothing
+            assert read_pdu(connection) == b""
     node.wait_until_idle(5)
+    assert node.answers_echo()
     node.close()
 
 

@@ -119,7 +119,7 @@ def test_a_pickle_in_the_place_of_weights_runs_nothing(switch, tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "run"),)
 
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / "model.pt"  # torch.load takes .safetensors for what it says
     torch.save(Evil(), path)
     switch.off(weights, "load_file", lambda file: torch.load(file, weights_only=False))
     with contextlib.suppress(SafetensorError):
