@@ -97,10 +97,12 @@ class Fuzzer:
     ----------
     folder
         For the node and the files.
+    tally
+        What came of the inputs.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.tally = Tally()
+    def __init__(self, folder: Path, tally: Tally) -> None:
+        self.tally = tally
         self.node = RunningNode(
             folder / "node", association_timeout_s=1, network_timeout_s=1, max_object_bytes=1 << 20,
             max_associations=64, max_associations_per_address=64,
@@ -246,8 +248,9 @@ class Usage:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Say nothing about each input: there are many."""
+def quiet(failures: list[str]) -> Iterator[None]:
+    """Say nothing about each input: there are many; a thread that dies of one is a failure."""
+    hook, threading.excepthook = threading.excepthook, lambda died: failures.append(f"a thread: {died.exc_value!r}")
     logging.disable(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -257,12 +260,14 @@ def quiet() -> Iterator[None]:
     finally:
         structlog.reset_defaults()
         logging.disable(logging.NOTSET)
+        threading.excepthook = hook
 
 
 def fuzz(folder: Path, count: int, first: int = 0, rounds: int = 1) -> tuple[Tally, list[Usage], bool]:
     """Try inputs in rounds; return what came of them, what was in use after each round, and whether the node lives."""
-    with quiet():
-        fuzzer = Fuzzer(folder)
+    tally = Tally()
+    with quiet(tally.failures):
+        fuzzer = Fuzzer(folder, tally)
         try:
             used = [Usage.now()]
             for index in range(rounds):
@@ -274,7 +279,7 @@ def fuzz(folder: Path, count: int, first: int = 0, rounds: int = 1) -> tuple[Tal
             lives = fuzzer.node.answers_echo()
         finally:
             fuzzer.close()
-    return fuzzer.tally, used, lives
+    return tally, used, lives
 
 
 def main() -> int:

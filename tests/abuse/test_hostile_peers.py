@@ -17,8 +17,8 @@ from raw_peer import (
     dropped,
     fragment,
     leftovers,
-    read_pdu,
     raw_data_set,
+    read_pdu,
     send_raw,
     store_command,
 )
