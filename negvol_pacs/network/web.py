@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies
 
@@ -17,6 +18,7 @@ _TIMEOUT_S = (10, 120)
 """To connect, and between two bytes of an answer."""
 MAX_ANSWER = 64 << 20
 """Bytes of one answer."""
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PASSING = (401, 408, 409, 425, 429)
 """May pass: a token that is being renewed, a conflict, a busy server; as does every 5xx."""
@@ -78,13 +80,15 @@ def client(destination: Destination) -> DICOMwebClient:
 
 
 def _bounded(response: requests.Response, *_arguments: object, **_options: object) -> None:
-    """Let nobody answer without end, nor with a little that unpacks to much."""
+    """Let nobody answer without end, nor with a little that unpacks to much (gzip here, deflated objects later)."""
     plain = response.iter_content
 
     def iter_content(*arguments: Any, **options: Any) -> Iterator[Any]:
-        taken = 0
+        taken, tail = 0, b""
         for chunk in plain(*arguments, **options):
-            taken += len(chunk)
+            taken, tail = taken + len(chunk), tail[-len(_DEFLATED) :] + chunk
+            if _DEFLATED in tail:
+                raise ValueError("a deflated object")
             if taken > MAX_ANSWER:
                 raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
             yield chunk

@@ -119,6 +119,15 @@ def test_a_server_that_names_series_for_ever_is_given_up(tmp_path, monkeypatch):
         fetch(peer, ALL, tmp_path)
 
 
+def test_a_deflated_object_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with (
+        server(lambda _: b" " * 20_000 + b"1.2.840.10008.1.2.1.99") as peer,
+        pytest.raises(QueryFailed, match="deflated"),
+    ):
+        fetch(peer, ALL, tmp_path)
+
+
 def test_an_answer_that_unpacks_to_much_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(web, "MAX_ANSWER", 1 << 20)

@@ -17,9 +17,10 @@ from network_node import RunningNode, ct_slice
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 from raw_peer import CT, associated, association_request, raw_data_set, read_pdu, send_raw
 
-from negvol_pacs.errors import UnreadablePixels
+from negvol_pacs.errors import ForeignReport, UnreadablePixels
 from negvol_pacs.network import dicomweb, listener
 from negvol_pacs.network.retriever import Wanted
+from negvol_pacs.report import collection
 from negvol_pacs.series import isolation, reader, selection
 from negvol_pacs.series.isolation import Decoder, DecoderFailed
 from negvol_pacs.storage import identify, scan
@@ -51,6 +52,17 @@ def test_deflated_files_are_not_inflated(switch, tmp_path):
         patched.setattr(selection, "dcmread", selection_reads)
         selection.read_headers([path], lambda *_: None)
     assert bool(inflated) == switch.is_off
+
+
+@pytest.mark.threat(9)
+def test_deflated_reports_are_not_inflated(switch, tmp_path):
+    ds = report("1.2.3")
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
+    switch.off(collection, "DeflatedExplicitVRLittleEndian", "")
+    with pytest.raises(ForeignReport) as refused:
+        collection.read_file(tmp_path / "sr.dcm")
+    assert str(refused.value).startswith("deflated") != switch.is_off
 
 
 @pytest.mark.threat(10)
