@@ -35,9 +35,13 @@ class Tls(_Section):
 
 
 class DestinationTls(Tls):
-    """The same for a destination, whose certificate names its ``host`` unless told not to check."""
+    """The same for a destination, whose certificate names its ``host`` unless told not to check.
+
+    With ``certificates`` it must also be one of these: see `Peer`.
+    """
 
     check_host: bool = True
+    certificates: tuple[CertificateName, ...] = ()
 
 
 class Node(_Section):

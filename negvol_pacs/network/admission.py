@@ -1,8 +1,9 @@
 """Who may open an association: AE titles, address and certificate by allow-list, deny by default."""
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from negvol_pacs.config import Config, Destination, Limits, Peer
 from negvol_pacs.network.tls import Certificate
@@ -60,8 +61,7 @@ def admit(request: Request, config: Config) -> Rejection | None:
         peers = [_reporter(d, config.ae_titles) for d in config.archives if d.ae_title == calling_ae]
     if not peers:
         return Rejection(1, 1, 3, "calling AE title not allowed")
-    address = _address(request.address)
-    peers = [peer for peer in peers if any(address in network for network in peer.networks)]
+    peers = [peer for peer in peers if lies_in(request.address, peer.networks)]
     if not peers:
         return Rejection(1, 1, 3, "address not allowed for this calling AE title")
     peers = [peer for peer in peers if _shows(request.certificate, peer.certificates)]
@@ -73,6 +73,19 @@ def admit(request: Request, config: Config) -> Rejection | None:
     if not request.has_space:
         return Rejection(2, 3, 1, "no space for received objects")
     return crowded(request, config.limits)
+
+
+def may_connect(address: str, config: Config) -> bool:
+    """Tell whether anybody may open an association from this address."""
+    return any(lies_in(address, peer.networks) for peer in config.peers) or any(
+        is_from(address, destination, config) for destination in config.archives
+    )
+
+
+def is_from(address: str, destination: Destination, config: Config) -> bool:
+    """Tell whether an address is a destination's: its host's, or one that its AE title may come from as a peer."""
+    listed = (peer.networks for peer in config.peers if peer.ae_title == destination.ae_title)
+    return any(lies_in(address, networks) for networks in listed) or _address(address) in addresses_of(destination.host)
 
 
 def crowded(request: Request, limits: Limits) -> Rejection | None:
@@ -88,17 +101,22 @@ def _reporter(destination: Destination, ae_titles: tuple[str, ...]) -> Peer:
     """Return a destination as the peer that it is when it reports, from its own address."""
     return Peer(
         ae_title=destination.ae_title,
-        networks=tuple(ip_network(address) for address in _addresses(destination.host)),
+        networks=tuple(ip_network(address) for address in addresses_of(destination.host)),
         called_ae_titles=(*ae_titles, *filter(None, [destination.calling_ae_title])),
     )
 
 
-def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+def addresses_of(host: str) -> set[IPv4Address | IPv6Address]:
     """Return the addresses of a configured host; none where it cannot be resolved."""
     try:
         return {_address(str(entry[4][0])) for entry in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):  # a label that no name may have
         return set()
+
+
+def lies_in(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Tell whether an address is one of some networks."""
+    return any(_address(address) in network for network in networks)
 
 
 def _shows(certificate: Certificate | None, listed: tuple[str, ...]) -> bool:

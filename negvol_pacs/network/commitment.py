@@ -139,8 +139,9 @@ class ReportTaker:
         """Take an N-EVENT-REPORT from the peer with this AE title; return the status to answer (PS3.7 10.1.1)."""
         try:
             return self._take(event, ae_title)
-        except Exception:  # noqa: BLE001 - whatever a peer sends; a wrong report must not end the association
-            _log.warning("commitment-report-refused", reason="undecodable", peer=ae_title, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever a peer sends must not end the association
+            reason = f"undecodable ({type(error).__name__})"  # its words may quote what was sent
+            _log.warning("commitment-report-refused", reason=reason, peer=ae_title)
             return _PROCESSING_FAILURE
 
     def _take(self, event: evt.Event, ae_title: str) -> int:

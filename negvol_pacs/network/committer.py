@@ -15,19 +15,22 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
-from negvol_pacs.config import Config, Destination
+from negvol_pacs.config import Config, Destination, DestinationTls, Peer, Tls
 from negvol_pacs.errors import DeliveryFailed, NetworkError
+from negvol_pacs.network.admission import lies_in
 from negvol_pacs.network.commitment import FAILURES_EXIST, REQUEST_COMMITMENT, SUCCESS, SYNTAXES, Reference, item
 from negvol_pacs.network.sender import associated
 from negvol_pacs.storage.commitment_requests import CommitmentRequest
 from negvol_pacs.storage.identify import is_uid
 from negvol_pacs.storage.inbox import Inbox
 
-_MAX_WAITING = 1000
+_MAX_WAITING, _MAX_OF_ONE = 1000, 250
+"""Requests, in all and of one peer."""
 _PATIENCE_S = 1.0
 """How long a peer has to close the association of its request, if it wants the report on another one."""
-_TURN_S = 0.05
+_TURN_S, _LONGEST_PAUSE_S = 0.05, 60.0
 _NO_SUCH_ACTION, _INVALID_ARGUMENT, _RESOURCES, _FAILURE = 0x0123, 0x0115, 0x0213, 0x0110
+_NOT_AUTHORIZED = 0x0124
 _NO_SUCH_OBJECT, _CLASS_CONFLICT = 0x0112, 0x0119
 """Failure reasons (PS3.3 section C.14)."""
 
@@ -69,14 +72,19 @@ class Committer:
         """Take an N-ACTION; it is accepted when it is in the ledger."""
         try:
             return self._take(event), None
-        except Exception:  # noqa: BLE001 - whatever a peer sends
-            _log.warning("commitment-request-refused", reason="undecodable", exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever a peer sends; its words may quote that
+            _log.warning("commitment-request-refused", reason=f"undecodable ({type(error).__name__})")
             return _FAILURE, None
 
     def _take(self, event: evt.Event) -> int:
         if event.action_type != REQUEST_COMMITMENT:
             return _NO_SUCH_ACTION
-        asked, peer = event.action_information, event.assoc.requestor
+        peer = event.assoc.requestor
+        calling, called = peer.primitive.calling_ae_title.strip(), peer.primitive.called_ae_title.strip()
+        if all(known.ae_title != calling for known in self.config.peers):  # a destination, let in to report
+            _log.warning("commitment-request-refused", reason="not a peer", calling_ae=calling)
+            return _NOT_AUTHORIZED
+        asked = event.action_information
         transaction = str(asked.get("TransactionUID", ""))
         objects = {
             str(entry.ReferencedSOPInstanceUID): str(entry.ReferencedSOPClassUID)
@@ -84,12 +92,16 @@ class Committer:
         }
         if not objects or not all(map(is_uid, [transaction, *objects, *objects.values()])):
             return _INVALID_ARGUMENT
-        if len(self._books.waiting()) >= _MAX_WAITING:
+        waiting = self._books.counts()
+        if waiting[calling] >= _MAX_OF_ONE or waiting.total() >= _MAX_WAITING:
             return _RESOURCES
-        calling, called = peer.primitive.calling_ae_title.strip(), peer.primitive.called_ae_title.strip()
         request = CommitmentRequest(calling, transaction, called, peer.address, objects, time.time())
-        self._books.enter(request)
-        self._open[calling, transaction] = event.assoc
+        self._open[calling, transaction] = event.assoc  # before the other thread sees the request
+        try:
+            self._books.enter(request)
+        except BaseException:
+            self._open.pop((calling, transaction), None)
+            raise
         _log.info("commitment-requested", calling_ae=calling, objects=len(objects))
         self._wake.set()
         return 0x0000
@@ -97,17 +109,35 @@ class Committer:
     def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            now, pause_s = time.time(), 60.0
+            pause_s = _LONGEST_PAUSE_S
             try:
-                for request in self._books.waiting():
-                    if request.next_try > now:
-                        pause_s = min(pause_s, request.next_try - now)
-                    elif not self._stopping:
-                        self._report(request)
-                        pause_s = 0.0
+                pause_s = self._turn()
             except Exception:  # noqa: BLE001 - a full disk, say: it is tried again
                 _log.exception("commitment-report-failed")
             self._wake.wait(max(pause_s, _TURN_S))
+
+    def _turn(self) -> float:
+        """Report what is due; return the seconds until more is.
+
+        Who cannot be reached is tried once, not for each of its requests: the others wait behind it.
+        """
+        now, pause_s = time.time(), _LONGEST_PAUSE_S
+        unreachable: dict[str, str] = {}
+        for request in self._books.waiting():
+            if request.next_try > now:
+                pause_s = min(pause_s, request.next_try - now)
+            elif self._stopping:
+                break
+            elif request.calling_ae in unreachable:
+                self._postpone(request, unreachable[request.calling_ae])
+            else:
+                pause_s = 0.0
+                try:
+                    self._report(request)
+                except NetworkError as error:
+                    unreachable[request.calling_ae] = str(error)
+                    self._postpone(request, str(error))
+        return pause_s
 
     def _report(self, request: CommitmentRequest) -> None:
         failed = self._failures(request.objects)
@@ -123,17 +153,13 @@ class Committer:
             log.warning("commitment-not-reported", reason="no port of this peer is known")
             self._books.remove(request)
             return
-        try:
-            contexts = [(StorageCommitmentPushModel, syntax) for syntax in SYNTAXES]
-            with associated(peer, self.config, contexts, [StorageCommitmentPushModel]) as opened:
-                status = _send(opened, report, event_type)
-            if status != 0x0000:
-                raise DeliveryFailed("no answer" if status is None else f"answered {status:04X}")
-        except NetworkError as error:
-            self._postpone(request, str(error))
-        else:
-            log.info("commitment-reported", association="other")
-            self._books.remove(request)
+        contexts = [(StorageCommitmentPushModel, syntax) for syntax in SYNTAXES]
+        with associated(peer, self.config, contexts, [StorageCommitmentPushModel]) as opened:
+            status = _send(opened, report, event_type)
+        if status != 0x0000:
+            raise DeliveryFailed("no answer" if status is None else f"answered {status:04X}")
+        log.info("commitment-reported", association="other")
+        self._books.remove(request)
 
     def _postpone(self, request: CommitmentRequest, reason: str) -> None:
         rules, now = self.config.delivery, time.time()
@@ -164,10 +190,17 @@ class Committer:
         for destination in self.config.archives:
             if destination.ae_title == request.calling_ae:
                 return destination.model_copy(update=known)
-        ports = [peer.port for peer in self.config.peers if peer.ae_title == request.calling_ae and peer.port]
-        if not ports:
-            return None
-        return Destination(**known, ae_title=request.calling_ae, host=request.address, port=ports[0])
+        for peer in self.config.peers:
+            if peer.ae_title == request.calling_ae and peer.port and lies_in(request.address, peer.networks):
+                tls = None if self.config.node.tls is None else _as_client(self.config.node.tls, peer)
+                where = {"host": request.address, "port": peer.port}
+                return Destination(**known, **where, ae_title=request.calling_ae, tls=tls)
+        return None
+
+
+def _as_client(tls: Tls, peer: Peer) -> DestinationTls:
+    """Return how a peer of a TLS node is reached: at its address, by a certificate that may name a host."""
+    return DestinationTls(**tls.model_dump(), check_host=False, certificates=peer.certificates)
 
 
 def _report(request: CommitmentRequest, failed: Mapping[str, int]) -> Dataset:

@@ -10,7 +10,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
-from negvol_pacs.network.admission import Rejection, Request, admit, crowded
+from negvol_pacs.network.admission import Rejection, Request, admit, crowded, may_connect
 from negvol_pacs.network.audit import trail
 from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.tls import Secured, certificate_of
@@ -72,10 +72,14 @@ class Door:
             log.info("association-accepted")
             trail.admitted(peer)
             return
-        trail.refused(peer, f"{rejection.reason}: {peer.ae_title}")
+        trail.refused(peer, rejection.reason)
         log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
         assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
         assoc.kill()
+
+    def admits(self, address: str) -> bool:
+        """Tell whether anybody may come from an address; else nothing that it sends is read."""
+        return may_connect(address, self._config)
 
     def turn_away(self, address: str, reason: str) -> None:
         """Tell of a connection that was refused before it said who it is."""

@@ -6,6 +6,7 @@ here stand in for its socket, server and request handler; nothing of it is patch
 """
 
 import contextlib
+import errno
 import socket
 import socketserver
 import ssl
@@ -19,6 +20,7 @@ from typing import Any
 import structlog
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.fsm import InvalidEventError, StateMachine
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from negvol_pacs.config import Limits
@@ -174,6 +176,8 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         TLS, shaken hands over in the connection's own thread; None for none.
     on_refused
         Called with address and reason for each connection that is turned away.
+    admits
+        Tells whether a connection from an address is read from at all; called in its own thread.
     """
 
     daemon_threads = True
@@ -191,9 +195,10 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         on_turn: Callable[[], None] = lambda: None,
         secured: Secured | None = None,
         on_refused: Callable[[str, str], None] = lambda _address, _reason: None,
+        admits: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         self.limits, self.prepare, self.on_turn = limits, prepare, on_turn
-        self._secured, self._on_refused = secured, on_refused
+        self._secured, self._on_refused, self._admits = secured, on_refused, admits
         self._connections: Counter[str] = Counter()
         self._lock = threading.Lock()
         wake = (evt.EVT_CONN_CLOSE, _wake)
@@ -240,6 +245,8 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection until it has ended."""
         try:
+            if not self._admits(client_address[0]):
+                raise PermissionError(errno.EACCES, "address not allowed")
             if self._secured is not None:
                 request = self._secured.shake_hands(request, self.limits.association_timeout_s)
             super().process_request_thread(request, client_address)
@@ -272,6 +279,7 @@ class _Handler(RequestHandler):  # type: ignore[misc]
     def handle(self) -> None:
         assoc = self._create_association()
         assoc.dul.socket = GuardedSocket(assoc.dul.socket, self.server.limits)
+        assoc.dul.state_machine = _Machine(assoc.dul)
         finish = self.server.prepare(assoc)
         try:
             assoc.start()
@@ -280,7 +288,30 @@ class _Handler(RequestHandler):  # type: ignore[misc]
             finish()
 
 
+class _Machine(StateMachine):  # type: ignore[misc]
+    """Ends a connection on which a step cannot be taken; pynetdicom lets its thread die of it.
+
+    A request may be undecodable in its depth, such as a context ID that is even; or it was good and
+    what came right behind it was not, and the decision comes when the connection is over already.
+    """
+
+    def do_action(self, event: str) -> None:
+        """Take the next step of the state table (PS3.8 table 9-10)."""
+        try:
+            super().do_action(event)
+        except Exception as error:  # noqa: BLE001  # whatever a peer sends must not stop the node
+            if not isinstance(error, InvalidEventError):
+                self.dul.socket.condemn("undecodable PDU")
+            self.dul.socket.close()
+            self.dul.kill_dul()
+            _release(self.dul.assoc)
+
+
 def _wake(event: Any) -> None:
     """Let the association's thread go when the connection closes before a request."""
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)
+    _release(event.assoc)
+
+
+def _release(assoc: Association) -> None:
+    if assoc.requestor.primitive is None:
+        assoc.dul.to_user_queue.put(None)

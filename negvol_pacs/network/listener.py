@@ -187,6 +187,7 @@ class Listener:
         server = GuardedServer(
             entity, address, handlers, limits, self._prepare,
             on_turn=self._on_turn, secured=door.secured, on_refused=door.turn_away,
+            admits=door.admits,
         )  # fmt: skip
         try:
             self._inbox.recover(node.executor_id, self._on_turn)

@@ -9,9 +9,7 @@ from queue import SimpleQueue
 import structlog
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_FIND
-from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from negvol_pacs.config import Config, Destination, Ris
@@ -22,8 +20,6 @@ PENDING = (0xFF00, 0xFF01)
 UNABLE = 0xC001
 """PS3.4 table K.4-2: unable to process."""
 
-_MAX_ANSWERS = 64 << 20
-"""Bytes that a RIS may answer to one query."""
 _GRACE_S = 2.0
 """How long a RIS may take to confirm that a query is cancelled."""
 
@@ -100,7 +96,6 @@ class Query(threading.Thread):
             self._assoc.abort()
 
     def _ask(self, assoc: Association) -> Answer:
-        assoc.dimse = _Bounded(assoc)
         assoc._reactor_checkpoint.clear()
         try:
             with self._lock:
@@ -131,23 +126,6 @@ class Query(threading.Thread):
             raise PeerUnreachable(f"{self.ris} does not answer")
         identifier = response.Identifier.getvalue() if response.Identifier is not None else b""
         return Answer(self.ris, response.Status, identifier, str(response.ErrorComment or ""))
-
-
-class _Bounded(DIMSEServiceProvider):  # type: ignore[misc]
-    """Assembles messages, but not without end."""
-
-    def __init__(self, assoc: Association) -> None:
-        super().__init__(assoc)
-        self._size = 0
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the fragments of a P-DATA-TF PDU; what is beyond the bound is dropped."""
-        self._size += sum(len(fragment) for _, fragment in primitive.presentation_data_value_list)
-        if self._size > _MAX_ANSWERS:
-            self.message = None
-            self.msg_queue.put((None, None))  # who waits for an answer gives up, and aborts
-            return
-        super().receive_primitive(primitive)
 
 
 def _patient_for(config: Config, seconds: float) -> Config:

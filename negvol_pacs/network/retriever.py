@@ -21,9 +21,11 @@ from pynetdicom.sop_class import (
 )
 
 from negvol_pacs.config import Config, Destination
-from negvol_pacs.errors import PeerUnreachable, QueryFailed
+from negvol_pacs.errors import MALFORMED, PeerUnreachable, QueryFailed
+from negvol_pacs.network.admission import is_from
 from negvol_pacs.network.guards import GuardedServer
-from negvol_pacs.network.sender import associated
+from negvol_pacs.network.sender import associated, bounded
+from negvol_pacs.network.tls import Secured
 
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _FIND = StudyRootQueryRetrieveInformationModelFind
@@ -84,6 +86,13 @@ def fetch_reports(destination: Destination, wanted: Wanted, folder: Path, config
         from negvol_pacs.network.dicomweb import fetch
 
         return fetch(destination, wanted, folder)
+    try:
+        return _fetch(destination, wanted, folder, settings)
+    except MALFORMED as error:  # not its words: they may quote what was read
+        raise QueryFailed(f"{destination.name} answers nonsense ({type(error).__name__})") from error
+
+
+def _fetch(destination: Destination, wanted: Wanted, folder: Path, settings: Config) -> list[Path]:
     queries = [(_FIND, syntax) for syntax in _SYNTAXES]
     with associated(destination, settings, queries) as assoc:
         found = _find_series(assoc, wanted, destination)
@@ -185,7 +194,10 @@ def _check(status: Dataset, destination: Destination) -> None:
 
 @contextmanager
 def _store_scp(destination: Destination, config: Config, keep: Callable[[evt.Event], int]) -> Iterator[str]:
-    """Listen for what a C-MOVE sends, from the destination alone; yield the AE title to move to."""
+    """Listen for what a C-MOVE sends, from the destination alone; yield the AE title to move to.
+
+    From its host, or from where its AE title may come as a peer; over TLS where the node uses TLS.
+    """
     title = destination.move_ae_title or destination.calling_ae_title or config.node.ae_title
     port = destination.move_port or config.node.port
     ae = AE(title)
@@ -193,10 +205,17 @@ def _store_scp(destination: Destination, config: Config, keep: Callable[[evt.Eve
     ae.maximum_pdu_size = config.limits.max_pdu_bytes
     ae.network_timeout = ae.dimse_timeout = config.limits.network_timeout_s
     ae.add_supported_context(Comprehensive3DSRStorage, list(_SYNTAXES))
+    secured = None if config.node.tls is None else Secured(config.node.tls)
+
+    def prepare(assoc: Association) -> Callable[[], None]:
+        assoc.dimse = bounded(assoc, config.limits, objects=True)
+        return lambda: None
+
     try:
         server = GuardedServer(
-            ae, (config.node.host, port), [(evt.EVT_C_STORE, keep)], config.limits, lambda _assoc: lambda: None
-        )
+            ae, (config.node.host, port), [(evt.EVT_C_STORE, keep)], config.limits, prepare,
+            secured=secured, admits=lambda address: is_from(address, destination, config),
+        )  # fmt: skip
     except OSError as error:
         raise QueryFailed(
             f"port {port}, to which {destination.name} should send, cannot be used: {error.strerror}; set move_port"

@@ -23,6 +23,7 @@ from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.audit.trail import Transfers
 from negvol_pacs.network.checkpoint import Checkpoint
 from negvol_pacs.network.guards import GuardedSocket
+from negvol_pacs.network.provider import BoundedProvider
 from negvol_pacs.network.tls import client_context
 from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -32,6 +33,8 @@ _ALREADY_THERE = 0x0111
 _PASSING = frozenset({0x0110, 0x0213}) | frozenset(range(0xA700, 0xA800))
 """Processing failure, resource limitation, out of resources: may pass."""
 _TRANSIENT = 0x02
+_MAX_ANSWERS = 64 << 20
+"""Bytes that a peer may answer: in one message, and over one association that brings no objects."""
 
 _log = structlog.get_logger()
 
@@ -212,7 +215,7 @@ def associated(
     ae.maximum_pdu_size = limits.max_pdu_bytes
     for uid, syntax in contexts:
         ae.add_requested_context(uid, syntax)
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _hold_reactor)]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _prepare, [limits, on_store is not None])]
     if on_store is not None:
         handlers.append((evt.EVT_C_STORE, on_store))
     if on_report is not None:
@@ -239,8 +242,14 @@ def associated(
     assoc.release()
 
 
-def _hold_reactor(event: evt.Event) -> None:
+def _prepare(event: evt.Event, limits: Limits, objects: bool) -> None:
     event.assoc._reactor_checkpoint = Checkpoint()
+    event.assoc.dimse = bounded(event.assoc, limits, objects=objects)
+
+
+def bounded(assoc: Association, limits: Limits, *, objects: bool) -> BoundedProvider:
+    """Return what puts messages of a destination together; ``objects``: it sends some, which are kept on disk."""
+    return BoundedProvider(assoc, limits, _MAX_ANSWERS, limits.max_object_bytes if objects else _MAX_ANSWERS)
 
 
 def _not_associated(assoc: Association, destination: Destination, failure: str) -> Exception:

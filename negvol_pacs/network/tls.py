@@ -4,6 +4,7 @@ TLS 1.2 with forward secrecy and authenticated encryption, or TLS 1.3; both ends
 certificate. Sessions are not resumed: each connection is checked against today's certificates.
 """
 
+import errno
 import hashlib
 import socket
 import ssl
@@ -96,6 +97,8 @@ class _Client(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
+            if isinstance(self.context, ClientContext):
+                self.context.check(certificate_of(self))
         except OSError as error:
             if isinstance(self.context, ClientContext):
                 self.context.failure = explain(error)
@@ -108,6 +111,19 @@ class ClientContext(ssl.SSLContext):
     sslsocket_class = _Client
     failure = ""
     """Why the handshake failed."""
+    listed: tuple[str, ...] = ()
+    """Certificates that the server may show; all that an authority vouches for where there are none."""
+
+    def check(self, certificate: Certificate | None) -> None:
+        """Check what the server has shown.
+
+        Raises
+        ------
+        ConnectionError
+            If it is not listed.
+        """
+        if self.listed and (certificate is None or not certificate.is_one_of(self.listed)):
+            raise ConnectionError(errno.EACCES, "certificate refused: it is not listed")
 
 
 def client_context(destination: Destination) -> ClientContext | None:
@@ -130,7 +146,7 @@ def peer_context(tls: DestinationTls) -> ClientContext:
         As for `server_context`.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = tls.check_host
+    context.check_hostname, context.listed = tls.check_host, tls.certificates
     return _configured(context, tls)
 
 

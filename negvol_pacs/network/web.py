@@ -3,17 +3,22 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies
 
 from negvol_pacs.config import Destination
-from negvol_pacs.errors import DeliveryFailed, DeliveryRefused, PeerUnreachable, QueryFailed
+from negvol_pacs.errors import MALFORMED, DeliveryFailed, DeliveryRefused, PeerUnreachable, QueryFailed
 
 _TIMEOUT_S = (10, 120)
 """To connect, and between two bytes of an answer."""
+MAX_ANSWER = 64 << 20
+"""Bytes of one answer."""
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PASSING = (401, 408, 409, 425, 429)
 """May pass: a token that is being renewed, a conflict, a busy server; as does every 5xx."""
@@ -60,6 +65,7 @@ def client(destination: Destination) -> DICOMwebClient:
         raise QueryFailed(f"{destination.name} has no address of DICOMweb")
     session = requests.Session()
     session.headers["Accept"] = "application/dicom+json"
+    session.hooks["response"].append(_bounded)
     if destination.dicomweb_token_file is not None:
         session.auth = BearerToken(destination)
     if destination.dicomweb_certificate is not None:
@@ -71,6 +77,23 @@ def client(destination: Destination) -> DICOMwebClient:
     made = DICOMwebClient(destination.dicomweb, session=session, timeout=_TIMEOUT_S)
     made.set_http_retry_params(retry=False)
     return made
+
+
+def _bounded(response: requests.Response, *_arguments: object, **_options: object) -> None:
+    """Let nobody answer without end, nor with a little that unpacks to much (gzip here, deflated objects later)."""
+    plain = response.iter_content
+
+    def iter_content(*arguments: Any, **options: Any) -> Iterator[Any]:
+        taken, tail = 0, b""
+        for chunk in plain(*arguments, **options):
+            taken, tail = taken + len(chunk), tail[-len(_DEFLATED) :] + chunk
+            if _DEFLATED in tail:
+                raise ValueError("a deflated object")
+            if taken > MAX_ANSWER:
+                raise ValueError(f"an answer of more than {MAX_ANSWER} bytes")
+            yield chunk
+
+    response.iter_content = iter_content  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -98,5 +121,5 @@ def translated(destination: Destination, *, storing: bool = False) -> Iterator[N
         raise PeerUnreachable(f"{destination.name} cannot be reached: {error}") from error
     except OSError as error:  # a certificate that is not there
         raise PeerUnreachable(f"{destination.name} cannot be spoken to: {error}") from error
-    except (ValueError, AttributeError, KeyError) as error:
+    except MALFORMED as error:
         raise QueryFailed(f"{destination.name} does not answer as DICOMweb: {error}") from error

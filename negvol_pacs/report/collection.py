@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from negvol_pacs.errors import ForeignReport, UnreadableReport
 from negvol_pacs.report.document import Report, read_report
@@ -53,7 +55,11 @@ def read_file(path: Path) -> Report:
         As :func:`negvol_pacs.report.document.read_report`.
     """
     try:
+        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            raise ForeignReport("deflated, as no report of this product is")  # it could inflate without bound
         ds = pydicom.dcmread(path, defer_size=1 << 20)
+    except ForeignReport:
+        raise
     except (InvalidDicomError, OSError) as error:
         raise ForeignReport(f"not a DICOM file: {error}") from error
     except Exception as error:  # cut off or damaged in any way

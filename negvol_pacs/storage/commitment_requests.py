@@ -1,6 +1,7 @@
 """What peers asked this node to commit to, until they have heard the answer (PS3.4 annex J)."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -48,6 +49,11 @@ class CommitmentRequests:
         mine = (table.c.calling_ae == request.calling_ae) & (table.c.transaction_uid == request.transaction_uid)
         with self._database.writing() as connection:
             connection.execute(table.delete().where(mine))
+
+    def counts(self) -> Counter[str]:
+        """Return how many requests wait, by calling AE title."""
+        query = sa.select(table.c.calling_ae, sa.func.count().label("count")).group_by(table.c.calling_ae)
+        return Counter({row["calling_ae"]: row["count"] for row in self._database.all(query)})
 
     def waiting(self) -> list[CommitmentRequest]:
         """Return all requests, the next one to try first."""

@@ -90,9 +90,12 @@ def _translated() -> Iterator[None]:
 def _create_engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     _reserve(Path(parsed.database or ""))
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=8, max_overflow=-1)
+    arguments = {"timeout": BUSY_TIMEOUT_S}
+    engine = sa.create_engine(
+        parsed, connect_args=arguments, pool_size=8, max_overflow=-1, hide_parameters=True
+    )  # an error that is logged shows no patient
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

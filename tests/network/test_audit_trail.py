@@ -66,6 +66,14 @@ def test_a_flood_of_refusals_is_a_line_with_a_number(tmp_path, monkeypatch):
     assert b"499 more since" in (tmp_path / "audit.log").read_bytes()
 
 
+def test_a_flood_of_invented_names_is_a_line_too(tmp_path):
+    with trail.recording(make_config(tmp_path)):
+        for number in range(100):
+            trail.refused(Party(f"CT{number}", "192.0.2.9"), "calling AE title not allowed")
+        assert len(told(tmp_path / "audit.log")) == 2
+    assert b"calling AE title not allowed: CT0" in (tmp_path / "audit.log").read_bytes()
+
+
 def test_a_full_disk_stops_nobody_and_the_gap_is_told(tmp_path, monkeypatch):
     def full(_descriptor, _data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

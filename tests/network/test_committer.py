@@ -1,9 +1,12 @@
 """The node as storage commitment SCP: whole on disk or not, on this association or another, after a crash too."""
 
+import shutil
 import time
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 import pytest
+from certificates import Authority
 from network_node import RunningNode, ct_slice, free_port
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
@@ -11,7 +14,11 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from negvol_pacs.config import Delivery, Destination
+from negvol_pacs.network import committer
+from negvol_pacs.network.committer import Committer
 from negvol_pacs.network.listener import Listener
+from negvol_pacs.network.tls import peer_context, server_context
+from negvol_pacs.storage.commitment_requests import CommitmentRequest
 
 CONTEXTS = ((CTImageStorage,), (StorageCommitmentPushModel,))
 
@@ -53,11 +60,13 @@ class Heard(list):
 
 
 @contextmanager
-def listening(heard, port):
+def listening(heard, port, tls=None):
     """The peer's own listener."""
     ae = AE("TESTER")
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard)])
+    server = ae.start_server(
+        ("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard)]
+    )
     try:
         yield
     finally:
@@ -73,9 +82,9 @@ def reload(node, **changed):
     node.listener.reload(node.config)
 
 
-def store(node, *numbers, heard=None):
+def store(node, *numbers, heard=None, **options):
     heard = Heard() if heard is None else heard
-    assoc = node.associate(*CONTEXTS, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard)])
+    assoc = node.associate(*CONTEXTS, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard)], **options)
     for number in numbers:
         assert assoc.send_c_store(ct_slice(number)).Status == 0
     return assoc, [ct_slice(number).SOPInstanceUID for number in numbers]
@@ -145,3 +154,83 @@ def test_a_request_that_is_none_is_refused(node, uids, transaction, action, stat
     assert ask(assoc, request(dict.fromkeys(uids, CTImageStorage), transaction), action) == status
     assoc.release()
     assert node.ledger.commitment_requests.waiting() == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.parametrize("shows", ["its own", "another one"])
+def test_a_peer_of_a_tls_node_hears_it_over_tls_and_with_its_own_certificate_only(tmp_path, shows):
+    authority = Authority(tmp_path / "ca", "ca")
+    own, modality, other = (authority.sign(name) for name in ("node", "ct1", "ct2"))
+    node = RunningNode(tmp_path, tls=authority.tls(own), certificates=(modality.fingerprint,))
+    heard, port = Heard(), free_port()
+    reload(node, peers=(node.config.peers[0].model_copy(update={"port": port}),))
+    shown = server_context(authority.tls(modality if shows == "its own" else other))
+    with listening(heard, port, shown):
+        tls_args = (peer_context(authority.to_destination(modality)), "127.0.0.1")
+        assoc, uids = store(node, 1, tls_args=tls_args)
+        assert ask(assoc, request(dict.fromkeys(uids, CTImageStorage))) == 0
+        assoc.release()
+        waiting = node.ledger.commitment_requests.waiting
+        until(lambda: heard or (waiting() and waiting()[0].attempts))
+    node.close()
+    assert heard == ([(1, set(uids), {})] if shows == "its own" else [])
+
+
+def test_of_two_entries_of_a_peer_the_one_that_it_called_from_counts(node):
+    heard, port = Heard(), free_port()
+    here = node.config.peers[0].model_copy(update={"port": port})
+    elsewhere = here.model_copy(update={"networks": (ip_network("192.0.2.0/24"),), "port": 1})
+    reload(node, peers=(elsewhere, here))
+    with listening(heard, port):
+        assoc, uids = store(node, 1)
+        assert ask(assoc, request(dict.fromkeys(uids, CTImageStorage))) == 0
+        assoc.release()
+        until(lambda: heard)
+
+
+def waits(node, calling_ae, number):
+    entry = CommitmentRequest(
+        calling_ae, f"2.25.{number}", "NEGVOL", "127.0.0.1", {"1.2.3": CTImageStorage}, time.time()
+    )
+    node.ledger.commitment_requests.enter(entry)
+
+
+def test_who_cannot_be_reached_is_tried_once_and_holds_nobody_up(node, monkeypatch):
+    peer = node.config.peers[0].model_copy(update={"port": free_port()})
+    node.config = node.config.model_copy(update={"peers": (peer,)})
+    tried = []
+    real = committer.associated
+    monkeypatch.setattr(committer, "associated", lambda *a: tried.append(a[0].ae_title) or real(*a))
+    for number in range(5):
+        waits(node, "TESTER", number)
+    assert Committer(node.config, node.inbox)._turn() == 0
+    assert tried == ["TESTER"]
+    assert {entry.attempts for entry in node.ledger.commitment_requests.waiting()} == {1}
+
+
+def test_one_peer_cannot_fill_the_books(node, monkeypatch):
+    monkeypatch.setattr(committer, "_MAX_OF_ONE", 2)
+    monkeypatch.setattr(Committer, "_report", lambda *_: None)
+    assoc, uids = store(node, 1)
+    asked = [ask(assoc, request(dict.fromkeys(uids, CTImageStorage), f"2.25.{n}")) for n in range(1, 4)]
+    assert asked == [0, 0, 0x0213]
+    assoc.release()
+
+
+def test_a_request_that_is_reported_at_once_leaves_no_association_behind(node, monkeypatch):
+    books, heard = node.ledger.commitment_requests, Heard()
+    enter = books.enter
+
+    def enter_and_wait(entry):
+        enter(entry)
+        if not entry.attempts:
+            node.listener._committer._wake.set()
+            until(lambda: not books.waiting() or books.waiting()[0].attempts)
+
+    monkeypatch.setattr(committer, "_stays", lambda _assoc: False)
+    monkeypatch.setattr(type(books), "enter", lambda _self, entry: enter_and_wait(entry))
+    assoc, uids = store(node, 1, heard=heard)
+    assert ask(assoc, request(dict.fromkeys(uids, CTImageStorage))) == 0
+    assoc.release()
+    node.wait_until_idle()
+    assert node.listener._committer._open == {}

@@ -121,7 +121,7 @@ def test_too_many_matches_are_cut_off_and_said_to_be(ris, serve):
 
 
 def test_answers_without_end_are_cut_off(ris, serve, monkeypatch):
-    monkeypatch.setattr("negvol_pacs.network.query._MAX_ANSWERS", 2000)
+    monkeypatch.setattr("negvol_pacs.network.sender._MAX_ANSWERS", 2000)
     found, _, last = serve(ris(*(item(number) for number in range(1, 30)))).ask(query())
     assert len(found) < 10
     assert (last.Status, last.ErrorComment) == (0xC001, "ris0 does not answer")

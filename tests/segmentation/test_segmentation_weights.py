@@ -1,8 +1,11 @@
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from negvol_pacs.config import Pipeline
@@ -108,3 +111,17 @@ def test_device() -> None:
     assert weights.resolve_device(Pipeline()).type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(WeightsError, match="no such CUDA device"):
         weights.resolve_device(Pipeline(device="cuda:77"))
+
+
+@pytest.mark.threat(13)
+def test_a_pickle_in_the_place_of_weights_runs_nothing(switch, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "run"),)
+
+    path = tmp_path / "model.pt"  # torch.load takes .safetensors for what it says
+    torch.save(Evil(), path)
+    switch.off(weights, "load_file", lambda file: torch.load(file, weights_only=False))
+    with contextlib.suppress(SafetensorError):
+        weights.load_file(path)
+    assert (tmp_path / "run").exists() == switch.is_off

@@ -130,9 +130,12 @@ class Trail:
                 self._alerts[key] = (since, more + 1)
                 return
             if len(self._alerts) >= _MAX_ALERTS:
-                self._alerts.clear()
+                self._alerts = {k: v for k, v in self._alerts.items() if now - v[0] < _ALERT_EVERY_S}
+            if len(self._alerts) >= _MAX_ALERTS:
+                return  # a flood from everywhere; the log has it
             self._alerts[key] = (now, 0)
-        text = f"{reason} ({more} more since the last such alert)" if more else reason
+        text = f"{reason}: {peer.ae_title}" if peer.ae_title else reason
+        text += f" ({more} more since the last such alert)" if more else ""
         kind, outcome = messages.NODE_AUTHENTICATION, messages.MINOR_FAILURE
         self.record(messages.alert(self.reporter, kind, outcome, text, peer))
 
