@@ -111,6 +111,19 @@ class Orthanc:
             numbers[series.Modality] = numbers.get(series.Modality, 0) + int(series.NumberOfSeriesRelatedInstances)
         return numbers
 
+    def uids(self, study: str) -> frozenset[str]:
+        """SOP Instance UIDs of a study."""
+        found = self.dicomweb().search_for_instances(study)
+        return frozenset(str(Dataset.from_json(item).SOPInstanceUID) for item in found)
+
+    def forget(self, study: str) -> None:
+        """Delete a study, if it is there."""
+        session = requests.Session()
+        session.trust_env = False
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": study}}
+        for known in session.post(f"{self.url}/tools/find", json=query, timeout=30).json():
+            session.delete(f"{self.url}/studies/{known}", timeout=30).raise_for_status()
+
     def fetch(self, study: str, modality: str, folder: Path) -> Path:
         """Retrieve the one instance of a modality (WADO-RS)."""
         client = self.dicomweb()
