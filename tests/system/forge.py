@@ -31,8 +31,8 @@ def start(role: str, config: str, log: str, trace: str, deadly: dict[str, bool],
         return child
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     null = os.open(os.devnull, os.O_RDWR)
-    for own, other in ((0, null), (1, null), (2, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT))):
-        os.dup2(other, own)
+    for end, file in ((0, null), (1, null), (2, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT))):
+        os.dup2(file, end)
 
     def before_dying(both: bool) -> None:
         if both and Path(other).exists():

@@ -39,7 +39,9 @@ class Points:
         Called first.
     """
 
-    def __init__(self, role: str, trace: Path, deadly: Mapping[str, bool], before_dying: Callable[[bool], None]) -> None:
+    def __init__(
+        self, role: str, trace: Path, deadly: Mapping[str, bool], before_dying: Callable[[bool], None]
+    ) -> None:
         self._role, self._deadly, self._before_dying = role, deadly, before_dying
         self._trace = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._passed: Counter[str] = Counter()

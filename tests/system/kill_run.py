@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from pydicom import dcmread
 from negvol_pacs.config import Config, Destination, Limits, load
 from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.sender import Sent, send
+from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.records import DeliveryState, State
 from negvol_pacs.training.ct_series import Scan, write_ct_series
 from negvol_pacs.workflow import layout
@@ -58,8 +60,12 @@ class Outcome:
 
     Attributes
     ----------
+    finished
+        Whether the PACS has confirmed both results.
     killed
         How many processes were.
+    exits
+        Exit statuses of processes that ended otherwise.
     uids
         SOP Instance UIDs of the study at the PACS.
     lost
@@ -72,7 +78,9 @@ class Outcome:
         Names of the points, in their order.
     """
 
+    finished: bool
     killed: int
+    exits: tuple[int, ...]
     uids: frozenset[str]
     lost: frozenset[str]
     stored: int
@@ -114,7 +122,7 @@ class Killable:
         self.state, self.trace = folder / "state", folder / "trace.txt"
         self.config = folder / "config.toml"
         self.config.write_text(CONFIG.format(pacs=pacs, state=self.state, slices=SLICES))
-        self.killed = 0
+        self.killed, self.exits = 0, list[int]()
         self._pids: dict[str, int] = {}
         for role in ROLES:
             self._start(role)
@@ -140,8 +148,10 @@ class Killable:
             status = self._forge.ask(ended=pid)
             if status is None:
                 continue
-            assert status == -9, f"{role} ended with {status}: {(self._folder / 'node.log').read_text()}"
-            self.killed += 1
+            if status == -signal.SIGKILL:
+                self.killed += 1
+            else:
+                self.exits.append(status)
             passed = set(self.names())
             self._deadly = {name: both for name, both in self._deadly.items() if name not in passed}
             self._start(role)
@@ -151,7 +161,7 @@ class Killable:
 
     def stop(self) -> None:
         for pid in self._pids.values():
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
             while self._forge.ask(ended=pid) is None:
                 time.sleep(0.01)
 
@@ -179,24 +189,15 @@ def run(
         acknowledged = _send(node, files, pacs.node_port)
         config = load(node.config)
         with closing(layout.open_ledger(node.state)) as ledger:
-            deadline, still_since = time.monotonic() + PATIENCE_S, 0.0
-            passed = -1
-            while True:
-                node.revive()
-                now, names = time.monotonic(), len(node.names())
-                if names != passed:
-                    passed, still_since = names, now
-                confirmed = ledger.deliveries(STUDY, [DeliveryState.CONFIRMED])
-                if len(confirmed) == 2 and ledger.generations(STUDY, [State.DONE]) and now - still_since > STILL_S:
-                    break
-                assert now < deadline, f"not done:\n{(folder / 'node.log').read_text()}"
-                time.sleep(0.1)
+            finished = _settle(node, ledger)
             inbox = layout.open_inbox(config, ledger)
             generations = len(ledger.generations(STUDY))
             known = {entry.sop_uid for entry in ledger.instances(STUDY) if inbox.is_whole(entry)}
     names = node.names()
     return Outcome(
+        finished,
         node.killed,
+        tuple(node.exits),
         pacs.uids(STUDY),
         frozenset(acknowledged - known),
         sum(" before | send C-STORE-RQ, data set " in name for name in names),
@@ -204,6 +205,20 @@ def run(
         generations,
         tuple(names),
     )
+
+
+def _settle(node: Killable, ledger: Ledger) -> bool:
+    """Wait until both results are delivered and no point has been passed for a while."""
+    deadline, passed, since = time.monotonic() + PATIENCE_S, -1, 0.0
+    while (now := time.monotonic()) < deadline:
+        node.revive()
+        if (names := len(node.names())) != passed:
+            passed, since = names, now
+        done = ledger.generations(STUDY, [State.DONE]) and len(ledger.deliveries(STUDY, [DeliveryState.CONFIRMED])) == 2
+        if done and now - since > STILL_S:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager

@@ -9,7 +9,7 @@ writes a table of the points and what became of them.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ def forge(loopback_only: None) -> Iterator[Forge]:
 
 
 def check(outcome: Outcome, undisturbed: Outcome) -> None:
+    assert (outcome.finished, outcome.exits) == (True, ())
     assert outcome.lost == frozenset(), "acknowledged, and not there"
     assert outcome.uids == undisturbed.uids
     assert outcome.generations == 1
@@ -48,14 +49,40 @@ def test_killed_again_and_again_on_the_way(forge: Forge, orthanc: Orthanc, tmp_p
     check(outcome, undisturbed)
 
 
+def table(outcomes: Mapping[tuple[str, bool], Outcome], undisturbed: Outcome) -> str:
+    """Points of one place in the code in one row: how many there are, and what killing there did."""
+    rows: dict[tuple[str, str], list[Outcome]] = {}
+    for (name, _), outcome in outcomes.items():
+        role, _, what, _ = name.split(" | ")
+        rows.setdefault((role, what), []).append(outcome)
+    lines = [
+        "| process | at | killed | not reached | not finished | lost | twice | sent again | measured again |",
+        "|" + "---|" * 9,
+    ]
+    for (role, what), found in [*rows.items(), (("all", ""), list(outcomes.values()))]:
+        numbers = (
+            sum(outcome.killed > 0 for outcome in found),
+            sum(outcome.killed == 0 for outcome in found),
+            sum(not outcome.finished or bool(outcome.exits) for outcome in found),
+            sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in found),
+            sum(len(outcome.uids - undisturbed.uids) for outcome in found),
+            sum(outcome.stored > undisturbed.stored for outcome in found),
+            sum(outcome.measured > undisturbed.measured for outcome in found),
+        )
+        lines.append(f"| {role} | {what} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(lines) + "\n"
+
+
 @pytest.mark.skipif(TABLE is None, reason="takes most of an hour: set NEGVOL_KILL_TABLE to the file to write")
 @pytest.mark.timeout(4 * 3600)
 def test_killed_at_every_point(forge: Forge, orthanc: Orthanc, tmp_path: Path) -> None:
     files = write_series(tmp_path / "ct")
     undisturbed = run(forge, tmp_path / "node", orthanc, files)
     tries = [(name, both) for both in (False, True) for name in undisturbed.trace]
-    outcomes = {key: run(forge, tmp_path / "node", orthanc, files, {key[0]: key[1]}) for key in tries}
-    Path(str(TABLE)).write_text(table(undisturbed.trace, outcomes, undisturbed), encoding="utf-8")
+    outcomes = {}
+    for name, both in tries:
+        outcomes[name, both] = run(forge, tmp_path / "node", orthanc, files, {name: both})
+        Path(str(TABLE)).write_text(table(outcomes, undisturbed), encoding="utf-8")
     for outcome in outcomes.values():
         check(outcome, undisturbed)
     reached = sum(outcome.killed > 0 for outcome in outcomes.values())
