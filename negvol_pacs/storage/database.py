@@ -75,6 +75,13 @@ def put(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> N
     connection.execute(table.insert().values(**row))
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether this is how a database's driver says that the disk is full."""
+    # SQLite maps its shared memory from the disk, too, and says so differently when that cannot grow.
+    shared_memory = getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
+    return shared_memory or "disk is full" in str(error) or "No space left" in str(error)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -82,7 +89,7 @@ def _translated() -> Iterator[None]:
     except IntegrityError:
         raise
     except DBAPIError as error:
-        if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
+        if is_full(error.orig):
             raise DiskFull("no space left for the ledger") from error
         raise StorageError(f"the ledger cannot be used: {error.orig}") from error
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
 from negvol_pacs.errors import StorageError
@@ -195,8 +196,9 @@ class Engine:
     work
         The steps.
     on_error
-        Called with each error of a step before it is recorded; ends the process when it
-        cannot go on, which leaves the step for the next process to repeat.
+        Called with each error of a step before it is recorded, and with each error of a database:
+        a workflow whose outcome cannot be written down stands still until the process ends. Ends the
+        process when it cannot go on, which leaves the step for the next process to repeat.
     pulse
         Told of each step that runs.
     """
@@ -226,6 +228,7 @@ class Engine:
 
     def start(self) -> None:
         """Recover what an earlier process left and begin to take work."""
+        sa.event.listen(sa.Engine, "handle_error", self._database_failed)
         DBOS.launch()
         for name, concurrency in (("dispatch", 2), ("study", 1), ("delivery", 4)):
             DBOS.register_queue(
@@ -238,6 +241,11 @@ class Engine:
     def stop(self, grace_s: float) -> None:
         """Take no more work and wait up to ``grace_s`` seconds for what is running."""
         DBOS.destroy(workflow_completion_timeout_sec=int(grace_s))
+        sa.event.remove(sa.Engine, "handle_error", self._database_failed)
+
+    def _database_failed(self, context: sa.ExceptionContext) -> None:
+        if isinstance(context.original_exception, Exception):
+            self._on_error(context.original_exception)
 
     def lost(self) -> list[Lost]:
         """Workflows that ended without an answer: a defect, or they took the worker down too often."""

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import threading
 import time
 from errno import ENOSPC
@@ -15,6 +14,7 @@ from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
+from negvol_pacs.storage.database import is_full
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
 from negvol_pacs.workflow.process import Exit
@@ -123,9 +123,7 @@ def _end_if_unusable(error: Exception) -> None:
 
 def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == ENOSPC):
-            return True
-        if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
+        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == ENOSPC) or is_full(error):
             return True
         error = error.__cause__ or error.__context__
     return False

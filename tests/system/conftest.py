@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
+from forged_node import Forge
 from pydicom import Dataset
 
 _CLONE_NEWNET = 0x40000000
@@ -169,6 +170,14 @@ def orthanc(loopback_only: None, tmp_path_factory: pytest.TempPathFactory) -> It
     with running(["Orthanc", str(folder / "orthanc.json")], pacs.log, env=environment):
         wait_for(lambda: _answers(f"{pacs.url}/system"), 30, "Orthanc starts")
         yield pacs
+
+
+@pytest.fixture(scope="module")
+def forge(loopback_only: None) -> Iterator[Forge]:
+    """Start processes of a node quickly, in the module's network."""
+    forge = Forge()
+    yield forge
+    forge.close()
 
 
 def _answers(url: str) -> bool:

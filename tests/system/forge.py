@@ -17,15 +17,21 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "wor
 
 import matplotlib.pyplot as plt  # noqa: E402
 import stand_in  # noqa: E402
-from kill_points import Points  # noqa: E402
+from kill_points import Points, fill  # noqa: E402
 
 from negvol_pacs.workflow import receiver, steps  # noqa: E402, F401  # imported late by the commands
 
 _PR_SET_PDEATHSIG = 1
 
 
-def start(role: str, config: str, log: str, trace: str, deadly: dict[str, bool], other: str) -> int:
-    """Fork a receiver or worker; at a deadly point that says so the process whose id stands in ``other`` dies, too."""
+def start(
+    role: str, config: str, log: str, trace: str, deeds: dict[str, str], other: str, environment: dict[str, str]
+) -> int:
+    """Fork a receiver or worker.
+
+    Deeds at points: ``alone``, the process is killed; ``both``, and the one whose id stands in the
+    file ``other``; else a file of that name is written until the disk is full.
+    """
     child = os.fork()
     if child:
         return child
@@ -34,12 +40,17 @@ def start(role: str, config: str, log: str, trace: str, deadly: dict[str, bool],
     for end, file in ((0, null), (1, null), (2, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT))):
         os.dup2(file, end)
 
-    def before_dying(both: bool) -> None:
-        if both and Path(other).exists():
+    def do(deed: str) -> None:
+        if deed not in ("alone", "both"):
+            fill(Path(deed))
+            return
+        if deed == "both" and Path(other).exists():
             os.kill(int(Path(other).read_text()), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
+    os.environ.update(environment)
     try:
-        Points(role, Path(trace), deadly, before_dying).install()
+        Points(role, Path(trace), deeds, do).install()
         sys.argv = ["negvol", "serve", "--only", role, "--config", config]
         stand_in.main()
     except BaseException as error:  # noqa: BLE001

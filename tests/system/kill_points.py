@@ -1,17 +1,17 @@
-"""Points at which a process of the node may be killed, found while it runs.
+"""Points at which a process of the node may be killed, or the disk be full, found while it runs.
 
 A point lies before and after each ``fsync``, each rename, each commit that changed a database, and
 each PDU that completes a DIMSE message or is none. Its name says who did it and for the how manieth
 time in this life of the process; nothing of the product knows of it. An undisturbed run writes the
-names down, and a later run is killed at one of them.
+names down, and in a later run something befalls it at one of them.
 """
 
 import os
-import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _TOO_GENERAL = ("negvol_pacs.storage.durable", "negvol_pacs.storage.database")
 
 
 class Points:
-    """Writes down each point that this process passes, and dies at one of ``deadly``.
+    """Writes down each point that this process passes, and does something at some.
 
     Parameters
     ----------
@@ -33,16 +33,14 @@ class Points:
         Of this process; the beginning of each name.
     trace
         File that the names are appended to, one a line.
-    deadly
-        Names of points, with what ``before_dying`` is called with there.
-    before_dying
-        Called first.
+    deeds
+        What is done at which point: a name and an argument for ``do``.
+    do
+        Does it; the process may not come back.
     """
 
-    def __init__(
-        self, role: str, trace: Path, deadly: Mapping[str, bool], before_dying: Callable[[bool], None]
-    ) -> None:
-        self._role, self._deadly, self._before_dying = role, deadly, before_dying
+    def __init__(self, role: str, trace: Path, deeds: Mapping[str, str], do: Callable[[str], None]) -> None:
+        self._role, self._deeds, self._do = role, deeds, do
         self._trace = os.open(trace, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._passed: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -62,9 +60,8 @@ class Points:
             self._passed[when + what] += 1
             name = f"{self._role} | {when} | {what} | {self._passed[when + what]}"
             os.write(self._trace, f"{name}\n".encode())
-        if name in self._deadly:
-            self._before_dying(self._deadly[name])
-            os.kill(os.getpid(), signal.SIGKILL)
+        if name in self._deeds:
+            self._do(self._deeds[name])
 
     def _around(self, what: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         self._at("before", what)
@@ -99,6 +96,15 @@ class Points:
             self._around(f"send {name}", original, dul, pdu)
 
         return send
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with suppress(OSError):  # ENOSPC
+        while True:
+            os.write(descriptor, bytes(4096))
+    os.close(descriptor)
 
 
 def _named(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,24 +1,21 @@
 """One series through a node whose processes are killed, restarted and watched until the PACS has everything."""
 
-import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 from conftest import Orthanc
+from forged_node import Forge, ForgedNode
 from pydicom import dcmread
 
 from negvol_pacs.config import Config, Destination, Limits, load
-from negvol_pacs.errors import NetworkError
+from negvol_pacs.errors import NetworkError, StorageError
 from negvol_pacs.network.sender import Sent, send
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.records import DeliveryState, State
@@ -26,7 +23,6 @@ from negvol_pacs.training.ct_series import Scan, write_ct_series
 from negvol_pacs.workflow import layout
 
 STUDY, SLICES = "1.2.826.0.1.3680043.8.498.9", 3
-ROLES = ("receiver", "worker")
 PATIENCE_S, STILL_S = 60.0, 0.6
 CONFIG = """
 [node]
@@ -41,7 +37,7 @@ ae_title = "{pacs.ae_title}"
 host = "127.0.0.1"
 port = {pacs.port}
 [limits]
-min_free_bytes = 0
+min_free_bytes = {least}
 [series]
 quiet_period_s = 1.0
 min_slices = {slices}
@@ -89,83 +85,6 @@ class Outcome:
     trace: tuple[str, ...]
 
 
-class Forge:
-    """Starts processes: see forge.py."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "STAND_IN_LOG": "segmented"}
-        command = [sys.executable, str(Path(__file__).with_name("forge.py"))]
-        self._server = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._server.stdout is not None and self._server.stdout.readline() == "ready\n"
-
-    def ask(self, **request: object) -> int | None:
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
-
-    def close(self) -> None:
-        """End it, and every process with it."""
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(10)
-        self._server.stdout.close()
-
-
-class Killable:
-    """A node whose processes die at points, and are started again as a service manager would."""
-
-    def __init__(self, forge: Forge, folder: Path, pacs: Orthanc, deadly: Mapping[str, bool]) -> None:
-        self._forge, self._folder, self._deadly = forge, folder, dict(deadly)
-        self.state, self.trace = folder / "state", folder / "trace.txt"
-        self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(pacs=pacs, state=self.state, slices=SLICES))
-        self.killed, self.exits = 0, list[int]()
-        self._pids: dict[str, int] = {}
-        for role in ROLES:
-            self._start(role)
-
-    def _start(self, role: str) -> None:
-        other = self._pid_file(ROLES[1 - ROLES.index(role)])
-        pid = self._forge.ask(
-            start={
-                "role": role, "config": str(self.config), "log": str(self._folder / "node.log"),
-                "trace": str(self.trace), "deadly": self._deadly, "other": str(other),
-            }
-        )  # fmt: skip
-        assert pid is not None
-        self._pids[role] = pid
-        self._pid_file(role).write_text(str(pid))
-
-    def _pid_file(self, role: str) -> Path:
-        return self._folder / f"{role}.pid"
-
-    def revive(self) -> None:
-        """Start again what was killed; each point kills once."""
-        for role, pid in list(self._pids.items()):
-            status = self._forge.ask(ended=pid)
-            if status is None:
-                continue
-            if status == -signal.SIGKILL:
-                self.killed += 1
-            else:
-                self.exits.append(status)
-            passed = set(self.names())
-            self._deadly = {name: both for name, both in self._deadly.items() if name not in passed}
-            self._start(role)
-
-    def names(self) -> list[str]:
-        return self.trace.read_text().splitlines() if self.trace.exists() else []
-
-    def stop(self) -> None:
-        for pid in self._pids.values():
-            os.kill(pid, signal.SIGKILL)
-            while self._forge.ask(ended=pid) is None:
-                time.sleep(0.01)
-
-
 def write_series(folder: Path) -> list[Path]:
     array = np.random.default_rng(1).integers(-1000, 1500, (SLICES, 48, 48)).astype(np.int16)
     volume = hd.Volume(array, np.diag([1.0, 1.0, 1.0, 1.0])[:, [2, 1, 0, 3]], "PATIENT")
@@ -173,22 +92,37 @@ def write_series(folder: Path) -> list[Path]:
 
 
 def run(
-    forge: Forge, folder: Path, pacs: Orthanc, files: Sequence[Path], deadly: Mapping[str, bool] | None = None
+    forge: Forge,
+    folder: Path,
+    pacs: Orthanc,
+    files: Sequence[Path],
+    deeds: Mapping[str, str] | None = None,
+    *,
+    state: Path | None = None,
+    kind: type[ForgedNode] = ForgedNode,
+    least: int = 0,
 ) -> Outcome:
     """Send the series, again and again what was not acknowledged, and wait until the PACS has confirmed the results.
 
     Parameters
     ----------
-    deadly
-        Points at which a process is killed, each once, and whether the other one dies at the same moment.
+    deeds
+        What befalls the processes at which point, once: see forge.py.
+    state
+        State folder, by default in ``folder``; both are emptied before.
+    kind, least
+        Of node, and its watermark in bytes.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    state = state or folder / "state"
+    for path in (folder, state):
+        shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True)
     pacs.forget(STUDY)
-    with _node(forge, folder, pacs, deadly or {}) as node:
+    settings = CONFIG.format(pacs=pacs, state=state, slices=SLICES, least=least)
+    with closing(kind(forge, folder, settings, deeds)) as node:
         acknowledged = _send(node, files, pacs.node_port)
         config = load(node.config)
-        with closing(layout.open_ledger(node.state)) as ledger:
+        with closing(_open_ledger(node, state)) as ledger:
             finished = _settle(node, ledger)
             inbox = layout.open_inbox(config, ledger)
             generations = len(ledger.generations(STUDY))
@@ -196,18 +130,27 @@ def run(
     names = node.names()
     return Outcome(
         finished,
-        node.killed,
-        tuple(node.exits),
+        sum(status == -signal.SIGKILL for status in node.exits),
+        tuple(status for status in node.exits if status != -signal.SIGKILL),
         pacs.uids(STUDY),
         frozenset(acknowledged - known),
         sum(" before | send C-STORE-RQ, data set " in name for name in names),
-        (folder / "node.log").read_text().count('"Outlining"'),
+        node.log.read_text().count('"Outlining"'),
         generations,
         tuple(names),
     )
 
 
-def _settle(node: Killable, ledger: Ledger) -> bool:
+def _open_ledger(node: ForgedNode, state: Path) -> Ledger:
+    while True:
+        node.revive()
+        try:
+            return layout.open_ledger(state)
+        except StorageError:  # of a full disk
+            time.sleep(0.1)
+
+
+def _settle(node: ForgedNode, ledger: Ledger) -> bool:
     """Wait until both results are delivered and no point has been passed for a while."""
     deadline, passed, since = time.monotonic() + PATIENCE_S, -1, 0.0
     while (now := time.monotonic()) < deadline:
@@ -221,16 +164,7 @@ def _settle(node: Killable, ledger: Ledger) -> bool:
     return False
 
 
-@contextmanager
-def _node(forge: Forge, folder: Path, pacs: Orthanc, deadly: Mapping[str, bool]) -> Iterator[Killable]:
-    node = Killable(forge, folder, pacs, deadly)
-    try:
-        yield node
-    finally:
-        node.stop()
-
-
-def _send(node: Killable, files: Sequence[Path], port: int) -> set[str]:
+def _send(node: ForgedNode, files: Sequence[Path], port: int) -> set[str]:
     """Send as a modality does; what was acknowledged is never sent again."""
     there = Destination(name="node", ae_title="NEGVOL", host="127.0.0.1", port=port, calling_ae_title="MODALITY")
     patience = Config(limits=Limits(network_timeout_s=10, association_timeout_s=10))
@@ -251,3 +185,27 @@ def _send(node: Killable, files: Sequence[Path], port: int) -> set[str]:
             assert time.monotonic() < deadline, error
             time.sleep(0.05)
     return acknowledged
+
+
+def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:
+    """Points of one place in the code in one row: how many there are, and what killing there did."""
+    rows: dict[tuple[str, str], list[Outcome]] = {}
+    for (name, _), outcome in outcomes.items():
+        role, _, what, _ = name.split(" | ")
+        rows.setdefault((role, what), []).append(outcome)
+    lines = [
+        "| process | at | killed | not reached | not finished | lost | twice | sent again | measured again |",
+        "|" + "---|" * 9,
+    ]
+    for (role, what), found in [*rows.items(), (("all", ""), list(outcomes.values()))]:
+        numbers = (
+            sum(outcome.killed > 0 for outcome in found),
+            sum(outcome.killed == 0 for outcome in found),
+            sum(not outcome.finished or bool(outcome.exits) for outcome in found),
+            sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in found),
+            sum(len(outcome.uids - undisturbed.uids) for outcome in found),
+            sum(outcome.stored > undisturbed.stored for outcome in found),
+            sum(outcome.measured > undisturbed.measured for outcome in found),
+        )
+        lines.append(f"| {role} | {what} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(lines) + "\n"
