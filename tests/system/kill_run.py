@@ -188,24 +188,25 @@ def _send(node: ForgedNode, files: Sequence[Path], port: int) -> set[str]:
 
 
 def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:
-    """Points of one place in the code in one row: how many there are, and what killing there did."""
-    rows: dict[tuple[str, str], list[Outcome]] = {}
+    """Points of one place in the code in one row: how many runs there were, and how they ended."""
+    rows: dict[tuple[str, str], list[tuple[str, Outcome]]] = {}
     for (name, _), outcome in outcomes.items():
         role, _, what, _ = name.split(" | ")
-        rows.setdefault((role, what), []).append(outcome)
-    lines = [
-        "| process | at | killed | not reached | not finished | lost | twice | sent again | measured again |",
-        "|" + "---|" * 9,
-    ]
-    for (role, what), found in [*rows.items(), (("all", ""), list(outcomes.values()))]:
-        numbers = (
-            sum(outcome.killed > 0 for outcome in found),
-            sum(outcome.killed == 0 for outcome in found),
-            sum(not outcome.finished or bool(outcome.exits) for outcome in found),
-            sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in found),
-            sum(len(outcome.uids - undisturbed.uids) for outcome in found),
-            sum(outcome.stored > undisturbed.stored for outcome in found),
-            sum(outcome.measured > undisturbed.measured for outcome in found),
+        for key in ((role, what), ("all", "")):
+            rows.setdefault(key, []).append((name, outcome))
+    titles = ("process", "at", "runs", "not reached", "exit codes", "not finished", "lost", "twice")
+    lines = [f"| {' | '.join((*titles, 'sent again', 'measured again'))} |", "|" + "---|" * 10]
+    for (role, what), found in sorted(rows.items(), key=lambda row: row[0][0] == "all"):
+        ended = [outcome for _, outcome in found]
+        cells = (
+            len(found),
+            sum(name not in outcome.trace for name, outcome in found),
+            " ".join(map(str, sorted({code for outcome in ended for code in outcome.exits}))) or "–",
+            sum(not outcome.finished for outcome in ended),
+            sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in ended),
+            sum(len(outcome.uids - undisturbed.uids) for outcome in ended),
+            sum(outcome.stored > undisturbed.stored for outcome in ended),
+            sum(outcome.measured > undisturbed.measured for outcome in ended),
         )
-        lines.append(f"| {role} | {what} | {' | '.join(map(str, numbers))} |")
+        lines.append(f"| {role} | {what} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
