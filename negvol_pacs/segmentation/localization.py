@@ -106,7 +106,8 @@ def heat_maps(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]
         whole = tensor.to(place.store)
         seen = place.module(whole.to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
         mirrored = place.module(whole.flip(-1).to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
-        return (seen + mirrored.flip((0, -1))) / 2
+        mean: Tensor = (seen + mirrored.flip((0, -1))) / 2
+        return mean
 
     result: NDArray[np.float32] = with_memory(bundle.module, infer).float().cpu().numpy()
     return result

@@ -36,6 +36,9 @@ from negvol_pacs.storage.scan import scan
 IMPLEMENTATION_CLASS_UID = "2.25.135864985737100619431043683221466890905"
 IMPLEMENTATION_VERSION_NAME = "NEGVOL"
 
+OBJECTS = "objects"
+"""Folder of what was received, in the inbox's."""
+
 _log = structlog.get_logger()
 
 
@@ -238,7 +241,7 @@ class Inbox:
             If it is not taken, and why: `DiskFull`, `MalformedObject`, `ObjectMismatch`.
         """
         identity, sha256 = incoming.identify()
-        relative = _relative(identity, sha256)
+        relative = relative_path(identity, sha256)
         known = self.ledger.find_instance(identity.sop_uid)
         if known is None or (known.sha256 == sha256 and not self.path(known).is_file()):
             incoming.settle(self._below_root(relative))
@@ -288,10 +291,10 @@ class Inbox:
         return path
 
 
-def _relative(identity: Identity, sha256: str) -> str:
+def relative_path(identity: Identity, sha256: str) -> str:
     """Name a file by its content too: two contents under one UID can never overwrite each other."""
     study, series, sop = (_digest(u) for u in (identity.study_uid, identity.series_uid, identity.sop_uid))
-    return f"objects/{study}/{series}/{sop}-{sha256[:16]}.dcm"
+    return f"{OBJECTS}/{study}/{series}/{sop}-{sha256[:16]}.dcm"
 
 
 def _digest(uid: str) -> str:

@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from negvol_pacs.config import Config
-from negvol_pacs.errors import DiskFull
+from negvol_pacs.errors import DatabaseDamaged, DiskFull
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
 from negvol_pacs.storage.database import is_full
@@ -38,6 +38,8 @@ def run(config: Config, config_file: Path) -> None:
     ------
     AlreadyRunning
         If another worker has the same executor id.
+    DatabaseDamaged
+        See :mod:`negvol_pacs.workflow.rebuild`.
     WeightsError
         If the networks cannot be loaded.
     """
@@ -46,6 +48,7 @@ def run(config: Config, config_file: Path) -> None:
     with process.exclusive(layout.lock(state, f"worker-{config.node.executor_id}")), recording(config):
         if not _wait_for_space(state, config.limits.min_free_bytes, stop, service):
             return
+        layout.require_whole(state)
         migrate(state)
         ledger = layout.open_ledger(state)
         outbox = layout.open_outbox(state)
@@ -113,6 +116,8 @@ def _end_if_unusable(error: Exception) -> None:
     """End the process at an error that only a fresh one, or more space, can mend."""
     if _is_disk_full(error):
         code = Exit.DISK_FULL
+    elif isinstance(error, DatabaseDamaged):
+        code = Exit.DAMAGED
     elif isinstance(error, torch.AcceleratorError):
         code = Exit.UNUSABLE
     else:
