@@ -68,7 +68,7 @@ class ForgedNode:
         self.config.write_text(settings, encoding="utf-8")
         self.exits: list[int] = []
         """Exit statuses of all processes that have ended, in turn; negative: the signal."""
-        self._pids: dict[str, int] = {}
+        self.pids: dict[str, int] = {}
         for role in ROLES:
             self._start(role)
 
@@ -81,7 +81,7 @@ class ForgedNode:
             }
         )  # fmt: skip
         assert pid is not None
-        self._pids[role] = pid
+        self.pids[role] = pid
         self._pid_file(role).write_text(str(pid))
 
     def _pid_file(self, role: str) -> Path:
@@ -89,7 +89,7 @@ class ForgedNode:
 
     def revive(self) -> None:
         """Start again what has ended; what befell it does so once."""
-        for role, pid in list(self._pids.items()):
+        for role, pid in list(self.pids.items()):
             status = self._forge.ask(ended=pid)
             if status is not None:
                 self.exits.append(status)
@@ -107,7 +107,7 @@ class ForgedNode:
 
     def close(self) -> None:
         """Kill both."""
-        for pid in self._pids.values():
+        for pid in self.pids.values():
             os.kill(pid, signal.SIGKILL)
             while self._forge.ask(ended=pid) is None:
                 time.sleep(0.01)
