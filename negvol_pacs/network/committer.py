@@ -100,8 +100,9 @@ class Committer:
             now, pause_s = time.time(), 60.0
             try:
                 for request in self._books.waiting():
-                    if request.next_try > now:
-                        pause_s = min(pause_s, request.next_try - now)
+                    wait_s = request.next_try - now
+                    if 0 < wait_s <= self.config.delivery.longest_retry_s:  # else the clock was set back
+                        pause_s = min(pause_s, wait_s)
                     elif not self._stopping:
                         self._report(request)
                         pause_s = 0.0

@@ -175,7 +175,7 @@ class Ledger:
 
         Quiet: no instance and no end of an association that brought one for ``quiet_period_s``.
         An association that is still open puts this off, but not beyond ten quiet periods: some
-        peers never close theirs.
+        peers never close theirs. Where the clock was set back, the period begins anew.
 
         Returns
         -------
@@ -193,6 +193,8 @@ class Ledger:
         long_quiet = generations.c.last_at <= now - 10 * quiet_period_s
         due = receiving & ((quiet & ~busy) | long_quiet)
         with self._database.writing() as connection:
+            ahead = receiving & (generations.c.last_at > now)
+            connection.execute(generations.update().where(ahead).values(last_at=now))
             row = first(connection, sa.select(generations).where(due).with_for_update())
             if row is None:
                 return None

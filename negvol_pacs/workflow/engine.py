@@ -263,6 +263,13 @@ class Engine:
         """Remove a lost workflow, once the ledger knows: a retry begins anew."""
         DBOS.delete_workflow(lost.workflow_id)
 
+    def hasten(self, longest_s: float) -> None:
+        """Let go what waits longer than anything ever should: the clock was set back."""
+        latest = 1000 * (time.time() + longest_s)
+        for workflow in DBOS.list_workflows(status="DELAYED", load_input=False, load_output=False):
+            if (workflow.delay_until_epoch_ms or 0) > latest:
+                DBOS.set_workflow_delay(workflow.workflow_id, delay_seconds=0)
+
     def _dispatch(self, study: str) -> None:
         generations, again_s = self._step("close", lambda: self._work.close(study))
         for generation in generations:

@@ -70,6 +70,7 @@ def run(config: Config, config_file: Path) -> None:
             if time.monotonic() >= housekeeping:
                 housekeeping = time.monotonic() + _HOUSEKEEPING_S
                 _give_up_lost(engine, steps)
+                engine.hasten(_HOUSEKEEPING_S + max(config.series.quiet_period_s, config.delivery.longest_retry_s))
         _log.info("worker-stopping")
         service.stopping(config.node.drain_s)
         engine.stop(config.node.drain_s)

@@ -123,7 +123,7 @@ def run(
         acknowledged = _send(node, files, pacs.node_port)
         config = load(node.config)
         with closing(_open_ledger(node, state)) as ledger:
-            finished = _settle(node, ledger)
+            finished = settled(node, ledger)
             inbox = layout.open_inbox(config, ledger)
             generations = len(ledger.generations(STUDY))
             known = {entry.sop_uid for entry in ledger.instances(STUDY) if inbox.is_whole(entry)}
@@ -150,7 +150,7 @@ def _open_ledger(node: ForgedNode, state: Path) -> Ledger:
             time.sleep(0.1)
 
 
-def _settle(node: ForgedNode, ledger: Ledger) -> bool:
+def settled(node: ForgedNode, ledger: Ledger) -> bool:
     """Wait until both results are delivered and no point has been passed for a while."""
     deadline, passed, since = time.monotonic() + PATIENCE_S, -1, 0.0
     while (now := time.monotonic()) < deadline:
