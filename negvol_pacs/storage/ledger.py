@@ -193,8 +193,7 @@ class Ledger:
         long_quiet = generations.c.last_at <= now - 10 * quiet_period_s
         due = receiving & ((quiet & ~busy) | long_quiet)
         with self._database.writing() as connection:
-            ahead = receiving & (generations.c.last_at > now)
-            connection.execute(generations.update().where(ahead).values(last_at=now))
+            connection.execute(generations.update().where(receiving, generations.c.last_at > now).values(last_at=now))
             row = first(connection, sa.select(generations).where(due).with_for_update())
             if row is None:
                 return None

@@ -25,7 +25,8 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
-from negvol_pacs.errors import StorageError
+from negvol_pacs.errors import DiskFull, StorageError
+from negvol_pacs.storage.database import is_full
 from negvol_pacs.workflow.pulse import Pulse
 
 APPLICATION = "negvol"
@@ -102,7 +103,7 @@ def migrate(state: Path) -> None:
     Raises
     ------
     StorageError
-        If the state folder cannot be made or written.
+        If the state folder cannot be made or written (`DiskFull` where there is no space).
     """
     path = state / "workflow.db"
     try:
@@ -110,10 +111,11 @@ def migrate(state: Path) -> None:
         path.touch(mode=0o600)
         with closing(sqlite3.connect(path, timeout=30)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-    except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"The state folder {state} cannot be used: {error}") from error
-    _join_log()
-    DBOS.migrate(database_url(state))
+        _join_log()
+        DBOS.migrate(database_url(state))
+    except (OSError, sqlite3.Error, sa.exc.DBAPIError) as error:
+        kind = DiskFull if is_full(error) else StorageError
+        raise kind(f"The state folder {state} cannot be used: {error}") from error
 
 
 def study_key(study: str, generation: int) -> str:

@@ -77,8 +77,8 @@ def mounted(*paths: Path) -> Iterator[list[Disk]]:
 @pytest.fixture
 def node(forge: Forge, disks: tuple[Disk, Disk], tmp_path: Path) -> Iterator[ForgedNode]:
     settings = CONFIG.format(port=free_port(), state=tmp_path / "state", least=MIB)
-    with closing(ForgedNode(forge, tmp_path, settings, STAND_IN_SECONDS="1.5")) as node:
-        wait_for(lambda: node.logged("receiver-ready") and node.logged("worker-ready"), 30, "the node is ready")
+    with closing(ForgedNode(forge, tmp_path, settings, STAND_IN_SECONDS="1")) as node:
+        wait_for(lambda: node.logged("receiver-ready"), 60, "the receiver is ready")
         yield node
 
 
@@ -112,7 +112,6 @@ def test_full_while_receiving(node: ForgedNode, disks: tuple[Disk, Disk], tmp_pa
     assoc.release()
     assert kept(node) == {ds.SOPInstanceUID for ds in slices}
     assert not list((tmp_path / "state" / "inbox" / "incoming").iterdir())
-    finished(node)
 
 
 def test_full_while_computing(node: ForgedNode, disks: tuple[Disk, Disk], tmp_path: Path) -> None:
@@ -121,21 +120,16 @@ def test_full_while_computing(node: ForgedNode, disks: tuple[Disk, Disk], tmp_pa
         assert assoc.send_c_store(dcmread(path)).Status == 0x0000
     assoc.release()
     segmented = tmp_path / "segmented.txt"
-    wait_for(lambda: segmented.exists() and segmented.read_text() == "begin\n", 20, "the segmentation begins")
+    wait_for(lambda: segmented.exists() and segmented.read_text() == "begin\n", 60, "the segmentation begins")
     disks[0].fill()
 
     def waits() -> bool:
         node.revive()
         return node.logged("worker-disk-full") > 0
 
-    wait_for(waits, 30, "the worker ends and its successor waits for space")
+    wait_for(waits, 60, "the worker ends and its successor waits for space")
     assert set(node.exits) == {74}
     disks[0].free()
-    finished(node)
-
-
-def finished(node: ForgedNode) -> None:
-    """The study ends with results, whoever has to be started again for it."""
     config = load(node.config)
     with closing(layout.open_ledger(config.node.state)) as ledger:
 

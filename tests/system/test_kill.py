@@ -25,7 +25,7 @@ from negvol_pacs.workflow.rebuild import rebuild_state
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 TABLE = os.environ.get("NEGVOL_KILL_TABLE")
-CHAIN = 8
+CHAIN = 6
 DEEDS = ("alone", "both")
 
 
