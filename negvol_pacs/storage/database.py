@@ -105,6 +105,12 @@ def is_full(error: BaseException | None) -> bool:
     return shared_memory or "disk is full" in str(error) or "No space left" in str(error)
 
 
+def is_damaged(error: BaseException | None) -> bool:
+    """Tell whether this is how SQLite says that a database is damaged, or none."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more precisely what
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -114,7 +120,7 @@ def _translated() -> Iterator[None]:
     except DBAPIError as error:
         if is_full(error.orig):
             raise DiskFull("no space left for the ledger") from error
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if is_damaged(error.orig):
             raise DatabaseDamaged(f"the ledger is damaged: {error.orig}; {REMEDY}") from error
         raise StorageError(f"the ledger cannot be used: {error.orig}") from error
 

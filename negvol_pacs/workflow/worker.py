@@ -14,7 +14,7 @@ from negvol_pacs.config import Config
 from negvol_pacs.errors import DatabaseDamaged, DiskFull
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
-from negvol_pacs.storage.database import is_full
+from negvol_pacs.storage.database import is_damaged, is_full
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
 from negvol_pacs.workflow.process import Exit
@@ -117,7 +117,7 @@ def _end_if_unusable(error: Exception) -> None:
     """End the process at an error that only a fresh one, or more space, can mend."""
     if _is_disk_full(error):
         code = Exit.DISK_FULL
-    elif isinstance(error, DatabaseDamaged):
+    elif isinstance(error, DatabaseDamaged) or is_damaged(error):
         code = Exit.DAMAGED
     elif isinstance(error, torch.AcceleratorError):
         code = Exit.UNUSABLE

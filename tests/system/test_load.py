@@ -33,6 +33,7 @@ pytestmark = pytest.mark.system
 
 SENDERS, SERIES, SLICES = (20, 5, 20) if os.environ.get("NEGVOL_LOAD") == "full" else (12, 2, 5)
 PLOT, MINUTES = os.environ.get("NEGVOL_SOAK"), float(os.environ.get("NEGVOL_SOAK_MINUTES", "30"))
+PATIENCE_S = 600
 RESOURCES = ("resident memory, MiB", "file descriptors", "threads")
 Sample = tuple[float, ...]
 """Minutes, and the resources."""
@@ -150,6 +151,9 @@ def test_soak(soaked: ForgedNode, orthanc: Orthanc, tmp_path: Path) -> None:
         def waiting() -> int:
             return len(ledger.generations(states=[State.RECEIVING, State.COMPLETE, State.PROCESSING]))
 
+        def confirmed() -> int:
+            return len(ledger.deliveries(states=[DeliveryState.CONFIRMED]))
+
         while (now := time.monotonic() - started) < 60 * MINUTES:
             number += 1
             study = f"1.2.826.0.1.3680043.8.498.30.{number}"
@@ -159,9 +163,9 @@ def test_soak(soaked: ForgedNode, orthanc: Orthanc, tmp_path: Path) -> None:
                 break_off(orthanc.node_port)
             for role, pid in soaked.pids.items():
                 samples[role].append((now / 60, *resources(pid)))
-            wait_for(lambda: waiting() <= 5, 60, "the node keeps up")
-        wait_for(lambda: waiting() == 0, 60, "all studies are measured")
-        wait_for(lambda: len(ledger.deliveries(states=[DeliveryState.CONFIRMED])) == 2 * number, 60, "all is delivered")
+            wait_for(lambda: waiting() <= 5, PATIENCE_S, "the node keeps up")
+        wait_for(lambda: waiting() == 0, PATIENCE_S, "all studies are measured")
+        wait_for(lambda: confirmed() == 2 * number, PATIENCE_S, "all is delivered")
         assert len(ledger.generations(states=[State.DONE])) == number
     assert pids == soaked.pids and all(Path(f"/proc/{pid}").exists() for pid in pids.values()), "one has ended"
     draw(samples, Path(str(PLOT)), f"{number} studies in {MINUTES:g} minutes")

@@ -13,6 +13,7 @@ from negvol_pacs.config import load
 from negvol_pacs.errors import AlreadyRunning, DatabaseDamaged
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.network.sender import send_folder
+from negvol_pacs.storage.database import is_damaged
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Jobs, migrate
@@ -134,3 +135,8 @@ def test_damage_that_shows_later_is_named(stopped):
         closing(layout.open_ledger(state)) as ledger,
     ):
         ledger.instances(STUDY)
+    with closing(sqlite3.connect(layout.ledger_file(state))) as connection:
+        with pytest.raises(sqlite3.DatabaseError) as caught:
+            connection.execute("SELECT count(*) FROM instances NOT INDEXED WHERE size > 0").fetchall()
+        assert is_damaged(caught.value)
+    assert not is_damaged(sqlite3.OperationalError("database is locked"))
