@@ -10,10 +10,22 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "workflow")]
+
+_true_time = time.time
+
+
+def _shifted_time() -> float:
+    """Time by a clock that is wrong by the seconds in the file that CLOCK names."""
+    clock = os.environ.get("CLOCK")
+    return _true_time() + float((Path(clock).read_text() if clock else "") or 0)
+
+
+time.time = _shifted_time  # before anybody takes hold of it
 
 import matplotlib.pyplot as plt  # noqa: E402
 import stand_in  # noqa: E402

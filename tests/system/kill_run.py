@@ -120,7 +120,7 @@ def run(
     pacs.forget(STUDY)
     settings = CONFIG.format(pacs=pacs, state=state, slices=SLICES, least=least)
     with closing(kind(forge, folder, settings, deeds)) as node:
-        acknowledged = _send(node, files, pacs.node_port)
+        acknowledged = send_acknowledged(node, files, pacs.node_port)
         config = load(node.config)
         with closing(_open_ledger(node, state)) as ledger:
             finished = settled(node, ledger)
@@ -164,7 +164,7 @@ def settled(node: ForgedNode, ledger: Ledger) -> bool:
     return False
 
 
-def _send(node: ForgedNode, files: Sequence[Path], port: int) -> set[str]:
+def send_acknowledged(node: ForgedNode, files: Sequence[Path], port: int) -> set[str]:
     """Send as a modality does; what was acknowledged is never sent again."""
     there = Destination(name="node", ae_title="NEGVOL", host="127.0.0.1", port=port, calling_ae_title="MODALITY")
     patience = Config(limits=Limits(network_timeout_s=10, association_timeout_s=10))
