@@ -31,7 +31,7 @@ from negvol_pacs.workflow import layout
 
 pytestmark = pytest.mark.system
 
-SENDERS, SERIES, SLICES = (20, 5, 20) if os.environ.get("NEGVOL_LOAD") == "full" else (12, 2, 5)
+SENDERS, SERIES, SLICES = (20, 5, 8) if os.environ.get("NEGVOL_LOAD") == "full" else (12, 2, 5)
 PLOT, MINUTES = os.environ.get("NEGVOL_SOAK"), float(os.environ.get("NEGVOL_SOAK_MINUTES", "30"))
 PATIENCE_S = 600
 RESOURCES = ("resident memory, MiB", "file descriptors", "threads")
@@ -61,13 +61,14 @@ def storescu(folder: Path, port: int) -> int:
     """Send a folder as a modality does: again, when the node is busy. Return how often."""
     command = ["storescu", "-R", "-aet", "MODALITY", "-aec", "NEGVOL", "127.0.0.1", str(port), "+sd", "+r", str(folder)]
     environment = os.environ | {"TCP_NODELAY": "1"}
-    for times in range(1, 200):
+    for times in range(1, 1000):
         if subprocess.run(command, capture_output=True, check=False, env=environment).returncode == 0:
             return times
         time.sleep(0.2)
     raise AssertionError(f"{folder} is never taken")
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("loopback_only")
 def test_every_instance_of_many_senders_is_there(tmp_path: Path) -> None:
     """With the usual limits, so that some are turned away and come again."""
