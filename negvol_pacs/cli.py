@@ -1,8 +1,8 @@
 """The command line: ``negvol``.
 
 Exit codes: 0 done; 1 an error, said in one sentence; 2 wrong usage; 3 the series was refused;
-4 a peer could not be reached or refused; 5 no result in time; 70, 74, 75 and 78 of ``serve``:
-worker unusable, disk full, already running, bad configuration.
+4 a peer could not be reached or refused; 5 no result in time; 65, 70, 74, 75 and 78 of ``serve``:
+database damaged, worker unusable, disk full, already running, bad configuration.
 """
 
 import sys
@@ -27,6 +27,7 @@ app.command()(offline.process)
 app.command()(node.echo)
 app.command("check-config")(node.check_config)
 app.add_typer(queue.app, name="queue")
+app.command()(node.rebuild)
 app.command()(cohort.cohort)
 app.command()(offline.demo)
 app.command()(offline.phantom)

@@ -33,6 +33,7 @@
     ├── WeightsError
     ├── StorageError
     │   ├── DiskFull
+    │   ├── DatabaseDamaged
     │   ├── WrongSOPClass
     │   └── MalformedObject
     │       └── ObjectMismatch
@@ -269,6 +270,12 @@ class DiskFull(StorageError):
     """Less free space than the watermark."""
 
     code = "disk-full"
+
+
+class DatabaseDamaged(StorageError):
+    """A database is damaged or missing; ``negvol rebuild`` makes it anew."""
+
+    code = "database-damaged"
 
 
 class MalformedObject(StorageError):

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from negvol_pacs.errors import AlreadyRunning, DiskFull, NegvolError, NetworkError, SeriesRefused
+from negvol_pacs.errors import AlreadyRunning, DatabaseDamaged, DiskFull, NegvolError, NetworkError, SeriesRefused
 from negvol_pacs.workflow.process import Exit
 
 out = Console(highlight=False)
@@ -21,6 +21,7 @@ _CODES: tuple[tuple[type[NegvolError], Exit], ...] = (
     (SeriesRefused, Exit.REFUSED),
     (NetworkError, Exit.NETWORK),
     (DiskFull, Exit.DISK_FULL),
+    (DatabaseDamaged, Exit.DAMAGED),
     (AlreadyRunning, Exit.ALREADY_RUNNING),
 )
 

@@ -54,6 +54,7 @@ def _supervise(settings: config.Config, config_file: Path) -> int:
     from negvol_pacs.workflow.supervise import negvol, supervise
 
     state = settings.node.state
+    layout.require_whole(state)
     migrate(state)
     with process.exclusive(layout.lock(state, "node")):
         commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
@@ -90,6 +91,20 @@ def echo(
                 complain(f"{item.name}: {error}")
     if failed:
         raise typer.Exit(Exit.NETWORK)
+
+
+def rebuild(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make damaged databases anew from the images that were received; the node must not run."""
+    from negvol_pacs.workflow.rebuild import rebuild_state
+
+    settings = config.load(config_file)
+    found = rebuild_state(settings)
+    if found is None:
+        out.print("the ledger is whole and was kept; the workflow's database is new")
+        return
+    out.print(f"the ledger is new: {found.instances} images of {found.studies} studies, which are measured again")
+    for path, reason in found.left.items():
+        complain(f"left out: {path}: {reason}")
 
 
 def check_config(

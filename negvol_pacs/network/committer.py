@@ -124,8 +124,9 @@ class Committer:
         now, pause_s = time.time(), _LONGEST_PAUSE_S
         unreachable: dict[str, str] = {}
         for request in self._books.waiting():
-            if request.next_try > now:
-                pause_s = min(pause_s, request.next_try - now)
+            wait_s = request.next_try - now
+            if 0 < wait_s <= self.config.delivery.longest_retry_s:  # else the clock was set back
+                pause_s = min(pause_s, wait_s)
             elif self._stopping:
                 break
             elif request.calling_ae in unreachable:

@@ -8,12 +8,14 @@ import scipy.ndimage as ndi
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
+from torch import Tensor
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.segmentation import grid
 from negvol_pacs.segmentation.intensity import normalise_voi
 from negvol_pacs.segmentation.masks import clip_to_joint, head_centre
+from negvol_pacs.segmentation.memory import Place, with_memory
 from negvol_pacs.segmentation.weights import Bundle
 
 _OVERLAP = 0.5
@@ -90,11 +92,16 @@ def log_odds(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
     bundle
         The bones' network: logits of background, MC, TB.
     """
-    device = next(bundle.module.parameters()).device
-    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None].to(device)
-    logits = sliding_window_inference(
-        tensor, bundle.window, 1, bundle.module, overlap=_OVERLAP, mode="gaussian", padding_mode="replicate"
-    )
+    tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+
+    def infer(place: Place) -> Tensor:
+        logits: Tensor = sliding_window_inference(
+            tensor.to(place.store), bundle.window, 1, place.module, overlap=_OVERLAP, mode="gaussian",
+            padding_mode="replicate", sw_device=place.device, device=place.store,
+        )  # fmt: skip
+        return logits
+
+    logits = with_memory(bundle.module, infer)
     background, mc, tb = logits[0].float()
     odds = torch.stack((mc - torch.logaddexp(background, tb), tb - torch.logaddexp(background, mc)))
     result: NDArray[np.float32] = odds.clamp(-SUREST, SUREST).cpu().numpy()

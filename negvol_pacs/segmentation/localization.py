@@ -9,12 +9,14 @@ import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 from skimage.filters import threshold_minimum
+from torch import Tensor
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointError, JointNotFound, JointOutsideField, NoHead
 from negvol_pacs.segmentation import calibration, grid
 from negvol_pacs.segmentation.body import Body, find_body
 from negvol_pacs.segmentation.intensity import normalise_head
+from negvol_pacs.segmentation.memory import Place, with_memory
 from negvol_pacs.segmentation.weights import Bundle
 
 FIELD_MARGIN_MM = 12.0
@@ -98,11 +100,16 @@ def heat_maps(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]
 
     The network sees the head and its mirror image, so that no side is preferred.
     """
-    device = next(bundle.module.parameters()).device
-    tensor = torch.from_numpy(normalise_head(image))[None, None].to(device)
-    seen = bundle.module(tensor).softmax(dim=1)[0, 1:]
-    mirrored = bundle.module(tensor.flip(-1)).softmax(dim=1)[0, 1:].flip((0, -1))
-    result: NDArray[np.float32] = ((seen + mirrored) / 2).float().cpu().numpy()
+    tensor = torch.from_numpy(normalise_head(image))[None, None]
+
+    def infer(place: Place) -> Tensor:
+        whole = tensor.to(place.store)
+        seen = place.module(whole.to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
+        mirrored = place.module(whole.flip(-1).to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
+        mean: Tensor = (seen + mirrored.flip((0, -1))) / 2
+        return mean
+
+    result: NDArray[np.float32] = with_memory(bundle.module, infer).float().cpu().numpy()
     return result
 
 

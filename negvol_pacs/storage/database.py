@@ -1,18 +1,41 @@
 """The ledger's database (SQLite, or PostgreSQL): how it is opened, and its transactions."""
 
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from negvol_pacs.errors import DiskFull, StorageError
+from negvol_pacs.errors import DatabaseDamaged, DiskFull, StorageError
 from negvol_pacs.storage.schema import METADATA, VERSION, schema_version
 
 BUSY_TIMEOUT_S = 30
+REMEDY = "stop the node and run `negvol rebuild`, which makes the databases anew from the images that were received"
+
+
+def require_whole(path: Path) -> None:
+    """Check every page of an SQLite database, if there is one: damage shows late where nobody looks.
+
+    Raises
+    ------
+    DatabaseDamaged
+        With the first thing that is wrong, and what to do.
+    """
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if is_full(error):
+            raise DiskFull(f"{path} cannot be read on a full disk") from error
+        found = str(error)
+    if found != "ok":
+        raise DatabaseDamaged(f"{path} is damaged: {found}; {REMEDY}")
 
 
 class Database:
@@ -75,6 +98,19 @@ def put(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> N
     connection.execute(table.insert().values(**row))
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether this is how a database's driver says that the disk is full."""
+    # SQLite maps its shared memory from the disk, too, and says so differently when that cannot grow.
+    shared_memory = getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
+    return shared_memory or "disk is full" in str(error) or "No space left" in str(error)
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Tell whether this is how SQLite says that a database is damaged, or none."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more precisely what
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -82,8 +118,10 @@ def _translated() -> Iterator[None]:
     except IntegrityError:
         raise
     except DBAPIError as error:
-        if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
+        if is_full(error.orig):
             raise DiskFull("no space left for the ledger") from error
+        if is_damaged(error.orig):
+            raise DatabaseDamaged(f"the ledger is damaged: {error.orig}; {REMEDY}") from error
         raise StorageError(f"the ledger cannot be used: {error.orig}") from error
 
 

@@ -174,7 +174,9 @@ class Ledger:
 
     def quiet(self, study_uid: str, quiet_period_s: float) -> Generation | None:
         """Return the open generation of a study that has been quiet for long enough: see `quiet.due`."""
-        rows = self._database.all(sa.select(generations.c.number).where(due(study_uid, quiet_period_s, self._clock())))
+        now = self._clock()
+        self._begin_anew(study_uid, now)
+        rows = self._database.all(sa.select(generations.c.number).where(due(study_uid, quiet_period_s, now)))
         return self.generation(study_uid, rows[0]["number"]) if rows else None
 
     def complete_if_quiet(self, study_uid: str, quiet_period_s: float) -> Generation | None:
@@ -186,6 +188,7 @@ class Ledger:
             The generation, now ``COMPLETE``; None where there is none to close, or not yet.
         """
         now = self._clock()
+        self._begin_anew(study_uid, now)
         mine = due(study_uid, quiet_period_s, now)
         with self._database.writing() as connection:
             row = first(connection, sa.select(generations).where(mine).with_for_update())
@@ -194,6 +197,12 @@ class Ledger:
             closed = generations.update().where(mine).values(state=State.COMPLETE, reason="", updated_at=now)
             connection.execute(closed)
         return self.generation(study_uid, row["number"])
+
+    def _begin_anew(self, study_uid: str, now: float) -> None:
+        """Let the quiet period begin now where the clock was set back behind the last instance."""
+        receiving = (generations.c.study_uid == study_uid) & (generations.c.state == State.RECEIVING)
+        with self._database.writing() as connection:
+            connection.execute(generations.update().where(receiving, generations.c.last_at > now).values(last_at=now))
 
     def set_state(
         self,

@@ -3,7 +3,6 @@
 import hashlib
 import mmap
 import os
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -52,10 +51,10 @@ def collect(root: Path, ledger: Ledger, node: str, on_turn: Callable[[], None]) 
     for path in _unknown(root, ledger.paths()):
         on_turn()
         try:
-            entry = _read(path, root, association)
-        except (*MALFORMED, StorageError) as error:
+            entry = read_entry(path, root, association)
+        except MalformedObject as error:
             done["quarantined"] += 1
-            _log.error("inbox-file-quarantined", file=path.name, reason=str(error) or type(error).__name__)
+            _log.error("inbox-file-quarantined", file=path.name, reason=str(error))
             durable.make_folder(root / "quarantine")
             durable.move(path, root / "quarantine" / path.name)
             continue
@@ -80,35 +79,37 @@ def _unknown(root: Path, known: set[str]) -> Iterator[Path]:
                 yield path
 
 
-def _read(path: Path, root: Path, association: str) -> Instance:
-    """Make the ledger's entry of a file.
+def read_entry(path: Path, root: Path, association: str) -> Instance:
+    """Make the ledger's entry of a file of the inbox.
 
     Raises
     ------
     MalformedObject
-        If it is not the object that its name stands for; and whatever pydicom raises.
+        If it is not the object that its name stands for.
     """
-    meta = read_file_meta_info(path)
-    start = _HEAD + int(meta.FileMetaInformationGroupLength)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-        found = scan(buffer, start, meta.TransferSyntaxUID)
-        sha256, size = hashlib.sha256(memoryview(buffer)[start:]).hexdigest(), len(buffer) - start
-    sop_class_uid, sop_uid = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
-    identity = identify(found, sop_class_uid, sop_uid, meta.TransferSyntaxUID)
+    try:
+        meta = read_file_meta_info(path)
+        syntax, start = meta.TransferSyntaxUID, _HEAD + int(meta.FileMetaInformationGroupLength)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+            uids = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
+            identity = identify(scan(buffer, start, syntax), *uids, syntax)
+            sha256, size = hashlib.sha256(memoryview(buffer)[start:]).hexdigest(), len(buffer) - start
+    except (*MALFORMED, StorageError) as error:
+        raise MalformedObject(f"it cannot be read: {error}") from error
     relative = path.relative_to(root).as_posix()
     if relative != place.of_object(identity, sha256):
-        raise MalformedObject("the file is not what its name says")
+        raise MalformedObject("its content is not what was received")
     return Instance(
         sop_uid=identity.sop_uid,
         series_uid=identity.series_uid,
         study_uid=identity.study_uid,
         sop_class_uid=identity.sop_class_uid,
-        transfer_syntax=str(meta.TransferSyntaxUID),
+        transfer_syntax=str(syntax),
         path=relative,
         size=size,
         sha256=sha256,
         calling_ae=str(meta.get("SourceApplicationEntityTitle", "")),
         called_ae=str(meta.get("ReceivingApplicationEntityTitle", "")),
         association_id=association,
-        received_at=time.time(),
+        received_at=path.stat().st_mtime,
     )

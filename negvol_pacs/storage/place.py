@@ -4,10 +4,13 @@ import hashlib
 
 from negvol_pacs.storage.identify import Identity
 
+OBJECTS = "objects"
+"""Folder of what was received, in the inbox's."""
+
 
 def of_study(study_uid: str) -> str:
     """Return the folder of a study."""
-    return f"objects/{_digest(study_uid)}"
+    return f"{OBJECTS}/{_digest(study_uid)}"
 
 
 def of_object(identity: Identity, sha256: str) -> str:

@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
-from negvol_pacs.errors import StorageError
+from negvol_pacs.errors import DiskFull, StorageError
+from negvol_pacs.storage.database import is_full
 from negvol_pacs.workflow.pulse import Pulse
 
 APPLICATION = "negvol"
@@ -104,7 +106,7 @@ def migrate(state: Path) -> None:
     Raises
     ------
     StorageError
-        If the state folder cannot be made or written.
+        If the state folder cannot be made or written (`DiskFull` where there is no space).
     """
     path = state / "workflow.db"
     try:
@@ -112,10 +114,11 @@ def migrate(state: Path) -> None:
         path.touch(mode=0o600)
         with closing(sqlite3.connect(path, timeout=30)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-    except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"The state folder {state} cannot be used: {error}") from error
-    _join_log()
-    DBOS.migrate(database_url(state))
+        _join_log()
+        DBOS.migrate(database_url(state))
+    except (OSError, sqlite3.Error, sa.exc.DBAPIError) as error:
+        kind = DiskFull if is_full(error) else StorageError
+        raise kind(f"The state folder {state} cannot be used: {error}") from error
 
 
 def study_key(study: str, generation: int) -> str:
@@ -198,8 +201,9 @@ class Engine:
     work
         The steps.
     on_error
-        Called with each error of a step before it is recorded; ends the process when it
-        cannot go on, which leaves the step for the next process to repeat.
+        Called with each error of a step before it is recorded, and with each error of a database:
+        a workflow whose outcome cannot be written down stands still until the process ends. Ends the
+        process when it cannot go on, which leaves the step for the next process to repeat.
     pulse
         Told of each step that runs.
     """
@@ -229,6 +233,7 @@ class Engine:
 
     def start(self) -> None:
         """Recover what an earlier process left and begin to take work."""
+        sa.event.listen(sa.Engine, "handle_error", self._database_failed)
         DBOS.launch()
         for name, concurrency in (("dispatch", 2), ("study", 1), ("delivery", 4)):
             DBOS.register_queue(
@@ -241,6 +246,11 @@ class Engine:
     def stop(self, grace_s: float) -> None:
         """Take no more work and wait up to ``grace_s`` seconds for what is running."""
         DBOS.destroy(workflow_completion_timeout_sec=int(grace_s))
+        sa.event.remove(sa.Engine, "handle_error", self._database_failed)
+
+    def _database_failed(self, context: sa.ExceptionContext) -> None:
+        if isinstance(context.original_exception, Exception):
+            self._on_error(context.original_exception)
 
     def lost(self) -> list[Lost]:
         """Workflows that ended without an answer: a defect, or they took the worker down too often."""
@@ -257,6 +267,13 @@ class Engine:
     def forget(self, lost: Lost) -> None:
         """Remove a lost workflow, once the ledger knows: a retry begins anew."""
         DBOS.delete_workflow(lost.workflow_id)
+
+    def hasten(self, longest_s: float) -> None:
+        """Let go what waits longer than anything ever should: the clock was set back."""
+        latest = 1000 * (time.time() + longest_s)
+        for workflow in DBOS.list_workflows(status="DELAYED", load_input=False, load_output=False):
+            if (workflow.delay_until_epoch_ms or 0) > latest:
+                DBOS.set_workflow_delay(workflow.workflow_id, delay_seconds=0)
 
     def _dispatch(self, study: str) -> None:
         generations, again_s = self._step("close", lambda: self._work.close(study))

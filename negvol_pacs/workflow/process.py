@@ -26,6 +26,8 @@ class Exit(IntEnum):
     REFUSED = 3
     NETWORK = 4
     TIMEOUT = 5
+    DAMAGED = 65
+    """A database is damaged: ``negvol rebuild``."""
     UNUSABLE = 70
     """The worker cannot go on (the GPU failed); a fresh process can."""
     DISK_FULL = 74

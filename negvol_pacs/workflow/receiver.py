@@ -31,12 +31,15 @@ def run(config: Config, config_file: Path) -> None:
     ------
     AlreadyRunning
         If another receiver uses the same state folder.
+    DatabaseDamaged
+        See :mod:`negvol_pacs.workflow.rebuild`.
     NetworkError
         If the address cannot be listened to.
     """
     stop, reload, service = process.stop_event(), process.reload_event(), Service()
     state = config.node.state
     with process.exclusive(layout.lock(state, "receiver")), recording(config):
+        layout.require_whole(state)
         migrate(state)
         with closing(layout.open_ledger(state)) as ledger, closing(Jobs(state)) as jobs:
             inbox = layout.open_inbox(config, ledger)

@@ -13,6 +13,8 @@ from negvol_pacs.workflow import process
 from negvol_pacs.workflow.process import Exit
 
 _SHORTEST_S, _LONGEST_S = 1.0, 60.0
+_FINAL = (Exit.CONFIG, Exit.DAMAGED)
+"""To start again would mend neither."""
 _HEALTHY_S = 60.0
 """A process that lived so long has earned a quick restart."""
 
@@ -61,15 +63,15 @@ def supervise(commands: Mapping[str, Sequence[str]], grace_s: float = 60.0) -> i
     Returns
     -------
     int
-        Exit code: 0 after a signal; that of a child that finds its configuration wrong.
+        Exit code: 0 after a signal; that of a child that finds its configuration wrong or a database damaged.
     """
     stop, reload = process.stop_event(), process.reload_event()
     children = [_Child(name, command) for name, command in commands.items()]
     code = Exit.OK
     while not stop.is_set():
         for child in children:
-            if child.ended() == Exit.CONFIG:
-                code = Exit.CONFIG
+            if (status := child.ended()) in _FINAL:
+                code = Exit(status)
                 stop.set()
             if child.running is None and not stop.is_set() and time.monotonic() >= child.start_at:
                 child.start()

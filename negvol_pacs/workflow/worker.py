@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import threading
 import time
 from errno import ENOSPC
@@ -12,9 +11,10 @@ import structlog
 import torch
 
 from negvol_pacs.config import Config
-from negvol_pacs.errors import DiskFull
+from negvol_pacs.errors import DatabaseDamaged, DiskFull
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
+from negvol_pacs.storage.database import is_damaged, is_full
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
 from negvol_pacs.workflow.process import Exit
@@ -38,6 +38,8 @@ def run(config: Config, config_file: Path) -> None:
     ------
     AlreadyRunning
         If another worker has the same executor id.
+    DatabaseDamaged
+        See :mod:`negvol_pacs.workflow.rebuild`.
     WeightsError
         If the networks cannot be loaded.
     """
@@ -46,6 +48,7 @@ def run(config: Config, config_file: Path) -> None:
     with process.exclusive(layout.lock(state, f"worker-{config.node.executor_id}")), recording(config):
         if not _wait_for_space(state, config.limits.min_free_bytes, stop, service):
             return
+        layout.require_whole(state)
         migrate(state)
         ledger = layout.open_ledger(state)
         outbox = layout.open_outbox(state)
@@ -67,6 +70,7 @@ def run(config: Config, config_file: Path) -> None:
             if time.monotonic() >= housekeeping:
                 housekeeping = time.monotonic() + _HOUSEKEEPING_S
                 _give_up_lost(engine, steps)
+                engine.hasten(_HOUSEKEEPING_S + max(config.series.quiet_period_s, config.delivery.longest_retry_s))
         _log.info("worker-stopping")
         service.stopping(config.node.drain_s)
         engine.stop(config.node.drain_s)
@@ -113,6 +117,8 @@ def _end_if_unusable(error: Exception) -> None:
     """End the process at an error that only a fresh one, or more space, can mend."""
     if _is_disk_full(error):
         code = Exit.DISK_FULL
+    elif isinstance(error, DatabaseDamaged) or is_damaged(error):
+        code = Exit.DAMAGED
     elif isinstance(error, torch.AcceleratorError):
         code = Exit.UNUSABLE
     else:
@@ -123,9 +129,7 @@ def _end_if_unusable(error: Exception) -> None:
 
 def _is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == ENOSPC):
-            return True
-        if isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error):
+        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == ENOSPC) or is_full(error):
             return True
         error = error.__cause__ or error.__context__
     return False

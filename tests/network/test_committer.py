@@ -139,6 +139,23 @@ def test_a_report_that_nobody_hears_survives_a_restart(tmp_path):
     node.close()
 
 
+def test_a_report_is_not_put_off_by_a_clock_that_is_set_back(tmp_path):
+    node, heard, port = RunningNode(tmp_path), Heard(), free_port()
+    assoc, uids = store(node, 1)
+    assoc.release()
+    objects = dict.fromkeys(uids, str(CTImageStorage))
+    tomorrow = time.time() + 86400
+    waiting = CommitmentRequest("TESTER", "2.25.77", "NEGVOL", "127.0.0.1", objects, tomorrow, 1, tomorrow + 1)
+    node.ledger.commitment_requests.enter(waiting)
+    node.listener.stop(1)
+    reload(node, destinations=(here(port),))
+    with listening(heard, port):
+        node.listener = Listener(node.config, node.inbox, node.arrivals.append)
+        node.listener.start()
+        until(lambda: heard)
+    node.close()
+
+
 @pytest.mark.parametrize(
     ("uids", "transaction", "action", "status"),
     [

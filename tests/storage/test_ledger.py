@@ -107,6 +107,23 @@ def test_an_association_that_never_ends_does_not_hold_a_study_for_ever(ledger, c
     assert ledger.complete_if_quiet("1.2.3", 30) is not None
 
 
+def test_a_clock_that_is_set_back_holds_no_study_for_longer_than_another_quiet_period(ledger, clock):
+    ledger.record_instance(instance(1))
+    ledger.association_ended("a")
+    clock.now -= 86400
+    assert ledger.complete_if_quiet("1.2.3", 30) is None
+    clock.now += 29
+    assert ledger.complete_if_quiet("1.2.3", 30) is None
+    clock.now += 1
+    assert ledger.complete_if_quiet("1.2.3", 30) is not None
+
+
+def test_a_clock_that_is_set_forward_closes_no_study_that_is_being_sent(ledger, clock):
+    ledger.record_instance(instance(1))
+    clock.now += 250
+    assert ledger.complete_if_quiet("1.2.3", 30) is None
+
+
 def test_a_restarted_receiver_ends_its_lost_associations_only(ledger, clock):
     ledger.record_instance(instance(1), node="here")
     ledger.record_instance(instance(1, study="1.2.4", association="b"), node="elsewhere")

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
+from forged_node import Forge
 from pydicom import Dataset
 
 _CLONE_NEWNET = 0x40000000
@@ -111,6 +112,19 @@ class Orthanc:
             numbers[series.Modality] = numbers.get(series.Modality, 0) + int(series.NumberOfSeriesRelatedInstances)
         return numbers
 
+    def uids(self, study: str) -> frozenset[str]:
+        """SOP Instance UIDs of a study."""
+        found = self.dicomweb().search_for_instances(study)
+        return frozenset(str(Dataset.from_json(item).SOPInstanceUID) for item in found)
+
+    def forget(self, study: str) -> None:
+        """Delete a study, if it is there."""
+        session = requests.Session()
+        session.trust_env = False
+        query = {"Level": "Study", "Query": {"StudyInstanceUID": study}}
+        for known in session.post(f"{self.url}/tools/find", json=query, timeout=30).json():
+            session.delete(f"{self.url}/studies/{known}", timeout=30).raise_for_status()
+
     def fetch(self, study: str, modality: str, folder: Path) -> Path:
         """Retrieve the one instance of a modality (WADO-RS)."""
         client = self.dicomweb()
@@ -156,6 +170,14 @@ def orthanc(loopback_only: None, tmp_path_factory: pytest.TempPathFactory) -> It
     with running(["Orthanc", str(folder / "orthanc.json")], pacs.log, env=environment):
         wait_for(lambda: _answers(f"{pacs.url}/system"), 30, "Orthanc starts")
         yield pacs
+
+
+@pytest.fixture(scope="module")
+def forge(loopback_only: None) -> Iterator[Forge]:
+    """Start processes of a node quickly, in the module's network."""
+    forge = Forge()
+    yield forge
+    forge.close()
 
 
 def _answers(url: str) -> bool:

@@ -64,6 +64,7 @@ engine = Engine(STATE, "test", Recorder(), lambda error: None)
 engine.start()
 say("ready")
 while not stop.wait(0.2):
+    engine.hasten(3600)
     for item in engine.lost():
         say("lost", item.kind, *item.arguments, item.reason)
         engine.forget(item)

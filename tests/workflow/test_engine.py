@@ -77,6 +77,14 @@ def test_signs_of_life_are_dispatched_once_when_quiet(worker, jobs):
     )
 
 
+def test_what_would_wait_for_ever_since_the_clock_was_set_back_is_done_at_once(worker, jobs):
+    jobs.touch("1.2", 86400)
+    jobs.touch("1.3", 1800)
+    worker.start()
+    worker.wait_for("send 1.2.sr")
+    assert "close 1.3" not in worker.lines()
+
+
 def test_killed_in_analysis_only_the_analysis_is_done_again(worker, jobs):
     worker.behave(analyse_s=30)
     worker.start()

@@ -89,6 +89,13 @@ def test_a_child_with_a_bad_configuration_ends_the_node(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_child_that_finds_a_database_damaged_ends_the_node(tmp_path):
+    child = CHILD.replace("stop.wait()", "sys.exit(65 if sys.argv[1].endswith('two') else stop.wait())")
+    command = [sys.executable, "-c", SUPERVISOR, child, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 65
+    assert len(pids(tmp_path / "two")) == 1
+
+
 def test_a_second_node_on_the_same_state_says_so_and_ends(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(f'[node]\nstate = "{tmp_path}"\n')
