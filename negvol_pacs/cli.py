@@ -10,7 +10,7 @@ import sys
 import typer
 
 from negvol_pacs import log
-from negvol_pacs.commands import cohort, node, offline, queue, validate
+from negvol_pacs.commands import cohort, models, node, offline, queue, validate
 from negvol_pacs.commands.console import complain, exit_code
 from negvol_pacs.config import Log
 from negvol_pacs.errors import NegvolError
@@ -27,6 +27,7 @@ app.command()(offline.process)
 app.command()(node.echo)
 app.command("check-config")(node.check_config)
 app.add_typer(queue.app, name="queue")
+app.add_typer(models.app, name="models")
 app.command()(cohort.cohort)
 app.command()(offline.demo)
 app.command()(offline.phantom)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from negvol_pacs.errors import TrainingError
+from negvol_pacs.segmentation.bundle import save_bundle
 from negvol_pacs.segmentation.networks import build_network
-from negvol_pacs.segmentation.weights import save_bundle
 from negvol_pacs.training.augment import crop, vary
 from negvol_pacs.training.card import model_card
 from negvol_pacs.training.dataset import (
