@@ -6,20 +6,14 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import nn
 
 from negvol_pacs.training.dataset import HEAD_SPACING_MM, STEPS_A_MM, HeadExample, JointExample
+from negvol_pacs.training.metrics import dice, largest
 
 _NEAR_MM = 4.0
 _FOUND_MM = 15.0
 """A joint counts as found when its largest region is centred nearer to the truth than this."""
-
-
-def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Dice coefficient of two masks; 1 when both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 1.0 if total == 0 else 2 * int((first & second).sum()) / total
 
 
 def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], window: int) -> dict[str, float]:
@@ -71,7 +65,7 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
             false.append(float(got.sum() > 500))
             continue
         centre = np.argwhere(true).mean(0)
-        offset = np.argwhere(_largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
+        offset = np.argwhere(largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
         error = float(np.linalg.norm(offset)) * HEAD_SPACING_MM
         hits.append(float(error < _FOUND_MM))
         if error < _FOUND_MM:
@@ -83,10 +77,3 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
     if false:
         figures["Share of absent joints reported"] = float(np.mean(false))
     return figures
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pieces, _ = ndimage.label(mask)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return np.asarray(pieces == sizes.argmax())
