@@ -1,6 +1,7 @@
 """The configuration: one TOML file, checked key by key."""
 
 import tomllib
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -205,6 +206,20 @@ class Audit(_Section):
     syslog: Syslog | None = None
 
 
+class Corrections(_Section):
+    """SEGs that a person corrected: kept with their images as training cases in ``folder``, none without it.
+
+    ``calling_ae`` says whose SEGs count, by patterns.
+    """
+
+    folder: Path | None = None
+    calling_ae: tuple[str, ...] = ("*",)
+
+    def takes(self, calling_ae: str) -> bool:
+        """Tell whether a SEG from this peer is received."""
+        return self.folder is not None and any(fnmatchcase(calling_ae, pattern) for pattern in self.calling_ae)
+
+
 class Log(_Section):
     """Structured log on standard error; UIDs and codes, no names."""
 
@@ -224,6 +239,7 @@ class Config(_Section):
     series: SeriesRules = SeriesRules()
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
+    corrections: Corrections = Corrections()
     log: Log = Log()
     audit: Audit = Audit()
 

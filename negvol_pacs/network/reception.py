@@ -13,6 +13,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import SegmentationStorage
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError, StorageError, WrongSOPClass
@@ -45,7 +46,8 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
     config
         Bounds on messages, and the name of this receiver.
     images
-        SOP classes that are received; objects of other accepted classes are read past.
+        SOP classes that are received; objects of other accepted classes are read past, but a SEG where
+        the configuration wants corrections from this peer.
     """
 
     message: Any
@@ -58,6 +60,7 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         self.transfers: Transfers | None = None
         """For the audit trail; None until the association is accepted."""
         self._inbox, self._limits, self._images = inbox, config.limits, images
+        self._corrections = config.corrections
         self._node = config.node.executor_id
         self._incoming: Incoming | None = None
         self._open: set[Incoming] = set()
@@ -146,7 +149,8 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         if sop_class != context.abstract_syntax:
             raise _Violation("a SOP class that is not the presentation context's")
         failure: StorageError | None = None
-        if sop_class not in self._images:
+        corrected = sop_class == SegmentationStorage and self._corrections.takes(self.origin.calling_ae)
+        if sop_class not in self._images and not corrected:
             failure = WrongSOPClass("only CT images are received")
         return self._inbox.receive(self.origin, sop_class, sop_uid, context.transfer_syntax[0], failure)
 

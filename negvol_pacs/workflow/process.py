@@ -41,11 +41,15 @@ def environment() -> dict[str, str]:
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the process that started this one by :func:`environment` ends."""
     parent = os.environ.pop(_PARENT, None)
-    if parent is None:
-        return
+    if parent is not None:
+        die_with(int(parent))
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel for SIGTERM when the process of this id, which started this one, ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
+    if os.getppid() != parent:
         sys.exit(Exit.OK)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from negvol_pacs.training.losses import DiceCrossEntropy, gap_weights
+from negvol_pacs.training.losses import Criterion, gap_weights
 
 
 def logits_of(classes: torch.Tensor, sureness: float) -> torch.Tensor:
@@ -15,14 +15,14 @@ def classes() -> torch.Tensor:
 
 
 def test_right_answer_costs_next_to_nothing_and_wrong_one_much(classes: torch.Tensor) -> None:
-    loss = DiceCrossEntropy()
+    loss = Criterion()
     target = functional.one_hot(classes, 3).movedim(-1, 1).float()
     assert loss(logits_of(classes, 20.0), target, None) < 1e-3
     assert loss(logits_of((classes + 1) % 3, 20.0), target, None) > 5.0
 
 
 def test_cross_entropy_is_that_of_torch_without_weights(classes: torch.Tensor) -> None:
-    loss = DiceCrossEntropy()
+    loss = Criterion()
     target = functional.one_hot(classes, 3).movedim(-1, 1).float()
     logits = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     entropy = functional.cross_entropy(logits, classes)
@@ -30,7 +30,7 @@ def test_cross_entropy_is_that_of_torch_without_weights(classes: torch.Tensor) -
 
 
 def test_error_in_a_heavy_voxel_costs_more(classes: torch.Tensor) -> None:
-    loss = DiceCrossEntropy()
+    loss = Criterion()
     target = functional.one_hot(classes, 3).movedim(-1, 1).float()
     logits = logits_of(classes, 5.0)
     logits[0, :, 1, 1, 1] = logits[0, :, 1, 1, 1].roll(1)

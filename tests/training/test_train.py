@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.weights import BUNDLES, load_networks, models_folder
-from negvol_pacs.training.train import TrainConfig, soft_target, train
+from negvol_pacs.training.batches import soft_target
+from negvol_pacs.training.recipe import TrainConfig
+from negvol_pacs.training.train import train
 
 LARGEST_BYTES = 16 << 20
 
