@@ -1,6 +1,7 @@
-"""``train``: make a network's weights, or fine-tune them on outlined cases."""
+"""``train`` and ``evaluate``: make a network's weights, fine-tune them on outlined cases, compare networks."""
 
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,3 +114,27 @@ def train(
         for name, value in figures.items():
             out.print(f"{name}: {value:.3f}", markup=False)
     out.print(str(recipe.output), markup=False, soft_wrap=True)
+
+
+def evaluate(
+    study_file: Annotated[
+        Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Study, TOML; default: the full one.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--out", "-o", dir_okay=False)] = Path("evaluation.md"),
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of hours, to see that it works.")] = False,
+    runs: Annotated[
+        Path, typer.Option(file_okay=False, help="Checkpoints and figures; an interrupted evaluation goes on.")
+    ] = Path("runs/evaluation"),
+) -> None:
+    """Compare networks and losses on synthetic heads, k-fold by patient, in the layout of the paper's Table 2."""
+    from negvol_pacs.training.evaluation.report import write_report
+    from negvol_pacs.training.evaluation.run import evaluate as run
+    from negvol_pacs.training.evaluation.study import QUICK, Study, load_study
+
+    study = QUICK if quick else Study() if study_file is None else load_study(study_file)
+    began = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task("painting the patients", total=1.0)
+        rows = run(study, runs, lambda what, share: bar.update(task, completed=share, description=what))
+    for path in write_report(study, rows, output, time.monotonic() - began):
+        out.print(str(path), markup=False, soft_wrap=True)

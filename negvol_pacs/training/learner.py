@@ -45,8 +45,9 @@ class Learner:
         self._config, self._path = config, path
         kind, self.arguments = architecture(config.architecture, config.channels, config.stride, out_channels)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build_network(kind, **self.arguments).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = build_network(kind, **self.arguments).to(self.device)
+        if config.architecture != "multiplanar-unet":  # whose kernels are flat
+            self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if config.start is not None:
             _begin_with(self.network, config.start)
         self.parameters = sum(parameter.numel() for parameter in self.network.parameters())

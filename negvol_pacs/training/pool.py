@@ -186,7 +186,7 @@ def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
     """
     names: list[str] = []
     parts: list[Region | CoarseHead | RealJoint] = []
-    for name, labels in _heads(plan):
+    for name, labels in heads(plan):
         names.append(name)
         if kind == "bones":
             parts.extend(cut_region(labels, side) for side in Side)
@@ -203,7 +203,8 @@ def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
     return names
 
 
-def _heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
+def heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
+    """Make the synthetic heads of a plan: name and `Tissue` of each voxel; a patient's name may come again."""
     if plan.shapes is not None:
         for shape in load_shapes(plan.shapes):
             bones = _with_neck(shape.bones)

@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from negvol_pacs.training.batches import soft_target, whole
 from negvol_pacs.training.dataset import JointExample
 from negvol_pacs.training.learner import Learner
 from negvol_pacs.training.losses import LOSSES, Loss
-from negvol_pacs.training.recipe import TrainConfig
+from negvol_pacs.training.recipe import TrainConfig, load_recipe
 from negvol_pacs.training.train import train
 
 LARGEST_BYTES = 16 << 20
@@ -66,6 +67,7 @@ def test_training_lowers_the_loss(trained: tuple[TrainConfig, list[float], Path]
 
 KILLED = """
 import os, pickle, signal, sys
+from negvol_pacs.training.recipe import load_recipe
 from negvol_pacs.training.train import train
 
 def show(step, steps, loss):
@@ -77,7 +79,12 @@ train(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], show)
 
 
 @pytest.mark.slow
-def test_killed_training_goes_on_to_the_same_weights(config: TrainConfig, tmp_path: Path) -> None:
+def test_killed_training_goes_on_to_the_same_weights(
+    trained: tuple[TrainConfig, list[float], Path], tmp_path: Path
+) -> None:
+    config, _, runs = trained
+    for name in ("whole", "runs"):  # the heads need not be made anew
+        shutil.copytree(runs, tmp_path / name, ignore=shutil.ignore_patterns("checkpoint*"))
     short = replace(config, steps=8, painters=0, pool=2, output=tmp_path / "whole" / "bones")
     train(short, tmp_path / "whole")
     again = replace(short, output=tmp_path / "bones")
