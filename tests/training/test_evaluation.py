@@ -37,18 +37,18 @@ def test_a_study_comes_from_a_file(tmp_path: Path) -> None:
     study = load_study(path)
     assert (study.heads, list(map(tuple, study.columns))) == (3, [("unet", "gap-ce")])
     path.write_text('columns = [["resnet", "ce"]]\n')
-    with pytest.raises(ConfigError, match="resnet|columns"):
+    with pytest.raises(ConfigError, match="resnet"):
         load_study(path)
 
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return replace(QUICK, steps=6, localizer_steps=2, sizes=(1,))
+    return replace(QUICK, steps=3, localizer_steps=2)
 
 
 @pytest.mark.slow
 def test_the_truth_itself_scores_full_marks(study: Study) -> None:
-    (patient,) = make_patients(replace(study, heads=1, spacing_mm=1.0, voxels=64))
+    (patient,) = make_patients(replace(study, heads=1, head_spacing_mm=1.5, spacing_mm=1.0, voxels=64))
     fine = replace(study, spacing_mm=1.0, voxels=64)
     joint = patient.joints[0]
     bones = [bone.astype(np.float32) / STEPS_A_MM for bone in (joint.example.mandible, joint.example.skull)]

@@ -58,17 +58,17 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         "Made by `negvol evaluate`. **All heads are synthetic**: label maps of bones, deformed and painted as CT. The",
         "numbers compare methods; they say nothing of patients. In brackets: the paper's, on real CT, for comparison.",
         "",
-        f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, {study.examples} "
-        f"joints a patient, {study.steps} steps of one {study.window}³ window at {study.spacing_mm:g} mm, levels "
-        f"{'-'.join(map(str, study.channels))}, seed {study.seed}; {duration_s / 60:.0f} minutes. Mean ± standard "
+        f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
+        f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
+        f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; {duration_s / 60:.0f} minutes. Mean ± standard "
         "deviation over patients.",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",
         *_table2(whole, study),
         "",
-        "NV: by inflation of the outlined bones; *direct*: a network that outlines NV itself. Both against the inflation of",
-        "the true bones. *Found*: share of the joints in which there is a negative volume.",
+        "NV: by inflation of the outlined bones; *direct*: a network that outlines NV itself. Both against the",
+        "inflation of the true bones. *Found*: share of the joints in which there is a negative volume.",
         "",
         "## Localisation",
         "",
@@ -142,7 +142,8 @@ def _localisation(frame: pd.DataFrame) -> list[str]:
     column = str(own.column.iloc[0])
     figures = (
         ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("CE (0.040)", "ce", 1, 3),
-        ("Box, mean error of its faces, mm", "box_mm", 1, 1), ("Box, mean squared error, voxels² (7.94 ± 2.01)", "box_mse", 1, 1),
+        ("Box, mean error of its faces, mm", "box_mm", 1, 1),
+        ("Box, mean squared error, voxels² (7.94 ± 2.01)", "box_mse", 1, 1),
     )  # fmt: skip
     lines = [[said, _cell(own, column, "joint", name, factor=f, digits=d)] for said, name, f, d in figures]
     return table(["", title(column.split(maxsplit=1)[0])], lines)

@@ -71,12 +71,9 @@ def _unit(study: Study, unit: Unit, patients: dict[str, Patient], runs: Path) ->
     while learner.step < config.steps:
         losses.append(learner.learn(draw(config, examples, learner.step)))
     network = learner.network.eval()
-    rows = [
-        {"target": unit.target, "column": unit.column, "fold": unit.fold, "size": len(unit.train), "patient": name}
-        | row
-        for name in unit.test
-        for row in _test(study, unit, network, patients[name])
-    ]
+    head: Row = {"target": unit.target, "column": unit.column, "fold": unit.fold, "size": len(unit.train)}
+    tests = [(name, row) for name in unit.test for row in _test(study, unit, network, patients[name])]
+    rows = [head | {"patient": name} | row for name, row in tests]
     curve = [float(np.mean(part)) for part in np.array_split(losses, max(1, min(_SMOOTH, len(losses))))]
     rows.append(head | {"patient": "", "structure": "loss", "curve": curve})
     path.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")

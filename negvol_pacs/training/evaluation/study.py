@@ -76,7 +76,7 @@ class Study:
 
 QUICK = Study(
     heads=2,
-    head_spacing_mm=1.0,
+    head_spacing_mm=2.0,
     examples=1,
     folds=2,
     columns=[("unet", "ce"), ("vnet", "dice+ce")],
