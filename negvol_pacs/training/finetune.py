@@ -170,7 +170,7 @@ def agreement(bundle: Bundle, joints: Iterator[JointExample]) -> Agreement:
     sizes, scores = [], []
     for joint in joints:
         known = np.ones(joint.mandible.shape, np.bool_) if joint.known is None else joint.known
-        truth = np.where(joint.mandible > 0, 1, np.where(joint.skull > 0, 2, 0)) * known
+        truth = np.where(known, np.where(joint.mandible > 0, 1, np.where(joint.skull > 0, 2, 0)), 0)
         seen = answer(bundle.module, joint, bundle.window) * known
         sizes.append(collisions(seen))
         if found := gap_dice(seen, truth):

@@ -77,7 +77,7 @@ class Learner:
         if not math.isfinite(value):
             raise TrainingError(f"The loss is {value} at step {self.step}; lower the learning rate.")
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimizer.step()
         self._schedule.step()
@@ -92,7 +92,7 @@ class Learner:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = self.network.coarse(image) if isinstance(self.network, VNet) else self.network(image)
         if logits.shape != target.shape:  # a stride at the entry
-            target = functional.adaptive_avg_pool3d(target, logits.shape[2:])
+            target = functional.adaptive_avg_pool3d(target, list(logits.shape[2:]))  # type: ignore[arg-type]
             weights = known = None
         loss: Tensor = self._criterion(logits.float(), target, weights, known)
         return loss
@@ -103,13 +103,16 @@ class Learner:
             return "bf16"
         taken = {}
         for precision in ("bf16", "fp32"):
-            self._loss(batch, precision).backward()  # what a first pass allocates does not count
+            self._turn(batch, precision)  # what a first pass allocates does not count
             began = time.perf_counter()
             for _ in range(_TRIALS):
-                self._loss(batch, precision).backward()
+                self._turn(batch, precision)
             taken[precision] = time.perf_counter() - began
         self._optimizer.zero_grad(set_to_none=True)
         return min(taken, key=lambda precision: taken[precision])
+
+    def _turn(self, batch: Batch, precision: str) -> None:
+        self._loss(batch, precision).backward()  # type: ignore[no-untyped-call]
 
     def consider(self, score: float) -> bool:
         """Keep the weights when they are the best so far; tell whether they are."""

@@ -144,7 +144,7 @@ class _Curves:
             except ImportError:
                 return
             # What a killed run wrote after its last checkpoint is done again.
-            self._writer = SummaryWriter(folder, purge_step=first_step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(folder, purge_step=first_step)
 
     def add(self, step: int, **figures: float) -> None:
         """Add a point to each curve."""

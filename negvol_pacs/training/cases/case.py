@@ -12,6 +12,7 @@ from typing import Any, Literal
 import highdicom as hd
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from negvol_pacs.anatomy import Side
@@ -117,7 +118,7 @@ class Dataset:
             return Case(
                 image, on_grid(labels.array.astype(np.uint8), labels), centres, note["scope"], note["provenance"]
             )
-        except (OSError, ValueError, KeyError, nib.filebasedimages.ImageFileError) as error:
+        except (OSError, ValueError, KeyError, ImageFileError) as error:
             raise TrainingError(f"Case {name} in {self.folder} cannot be read: {error}.") from error
 
     def _notes(self) -> dict[str, dict[str, Any]]:

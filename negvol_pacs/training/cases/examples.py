@@ -68,8 +68,8 @@ def real_joints(case: Case, spacing: float = BONES_SPACING_MM, extent: float = E
             near = grid.distance_from(geometry, centre) < MC_RADIUS_MM - _EDGE_MM
             known = inside & (near | (distances[1] > 0))
         grey = grid.resample(case.image, geometry, fill=float(np.median(case.image.array[::4, ::4, ::4])))
-        steps = [_mirrored(np.round(distance * STEPS_A_MM).astype(np.int8), step) for distance in distances]
-        yield RealJoint(_mirrored(grey, step), *steps, _mirrored(known.astype(np.uint8), step), spacing)
+        mandible, skull = (_mirrored(np.round(part * STEPS_A_MM).astype(np.int8), step) for part in distances)
+        yield RealJoint(_mirrored(grey, step), mandible, skull, _mirrored(known.astype(np.uint8), step), spacing)
 
 
 def real_example(joint: RealJoint, rng: np.random.Generator, voxels: int, spacing: float) -> JointExample:
@@ -102,9 +102,9 @@ def _seen(joint: RealJoint, points: Tensor) -> JointExample:
         return sample(volume, points, joint.spacing, middle, nearest)
 
     known = look(joint.known, nearest=True).numpy() > 0
-    bones = [look(bone).round().to(torch.int8).numpy() for bone in (joint.mandible, joint.skull)]
+    mandible, skull = (look(bone).round().to(torch.int8).numpy() for bone in (joint.mandible, joint.skull))
     image = look(joint.grey).numpy()
-    return JointExample(normalise_voi(image).astype(np.float16), *bones, known)
+    return JointExample(normalise_voi(image).astype(np.float16), mandible, skull, known)
 
 
 def _mirrored(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]", step: int) -> Tensor:

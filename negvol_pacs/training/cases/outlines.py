@@ -7,6 +7,7 @@ import highdicom as hd
 import nibabel as nib
 import numpy as np
 import open3d as o3d
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydicom import Dataset
 from scipy import ndimage
@@ -86,7 +87,7 @@ def from_label_map(path: Path, image: hd.Volume, provenance: Mapping[str, str]) 
     """
     try:
         volume = hd.Volume.from_nibabel(nib.load(path))
-    except (nib.filebasedimages.ImageFileError, *MALFORMED) as error:
+    except (ImageFileError, *MALFORMED) as error:
         raise TrainingError(f"{path.name} cannot be read: {error}.") from error
     labels = np.zeros(image.spatial_shape, np.uint8)
     for code, kind in ((1, SKULL), (2, MANDIBLE)):
@@ -139,7 +140,7 @@ def voxelise(path: Path, image: hd.Volume, signs: Sequence[float] = (1.0, 1.0, 1
     TrainingError
         If the file holds no triangles.
     """
-    mesh = o3d.io.read_triangle_mesh(str(path))
+    mesh = o3d.io.read_triangle_mesh(path)
     mesh.remove_duplicated_vertices()  # STL has none shared
     if not len(mesh.triangles):
         raise TrainingError(f"{path.name} holds no triangles.")
@@ -154,14 +155,15 @@ def voxelise(path: Path, image: hd.Volume, signs: Sequence[float] = (1.0, 1.0, 1
         return np.asarray(ndimage.binary_fill_holes(result))
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(corners.astype(np.float32)), o3d.core.Tensor(np.asarray(mesh.triangles).astype(np.uint32))
+        o3d.core.Tensor.from_numpy(corners.astype(np.float32)),
+        o3d.core.Tensor.from_numpy(np.asarray(mesh.triangles).astype(np.uint32)),
     )
     rows, columns = np.mgrid[: result.shape[1], : result.shape[2]].astype(np.float32)
     low, high = max(0, int(corners[:, 0].min())), min(len(result), int(corners[:, 0].max()) + 2)
     result[:] = False
     for index in range(low, high):
         plane = np.stack([np.full_like(rows, index), rows, columns], axis=-1)
-        result[index] = scene.compute_occupancy(o3d.core.Tensor(plane)).numpy() > 0
+        result[index] = scene.compute_occupancy(o3d.core.Tensor.from_numpy(plane)).numpy() > 0
     return result
 
 

@@ -116,8 +116,9 @@ def _centre(mandible: NDArray[np.float32], study: Study) -> NDArray[np.float64]:
 def _inside(mesh: Mesh, volume: hd.Volume) -> NDArray[np.bool_]:
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(mesh.vertices.astype(np.float32)), o3d.core.Tensor(mesh.triangles.astype(np.uint32))
+        o3d.core.Tensor.from_numpy(mesh.vertices.astype(np.float32)),
+        o3d.core.Tensor.from_numpy(mesh.triangles.astype(np.uint32)),
     )
     z, y, x = grid.coordinates(volume)
     points = np.stack(np.broadcast_arrays(x, y, z), axis=-1).astype(np.float32)
-    return np.asarray(scene.compute_occupancy(o3d.core.Tensor(points), nsamples=3).numpy() > 0)
+    return np.asarray(scene.compute_occupancy(o3d.core.Tensor.from_numpy(points), nsamples=3).numpy() > 0)

@@ -60,8 +60,8 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         "",
         f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
-        f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; {duration_s / 60:.0f} minutes. Mean ± standard "
-        "deviation over patients.",
+        f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
+        f"{duration_s / 60:.0f} minutes. Mean ± standard deviation over patients.",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",

@@ -129,16 +129,15 @@ def _test_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> li
         nv = negative_volume(masks)
     except JointError:
         pass  # nothing was outlined: its Dice is 0, and there is no negative volume
-    rows = []
+    rows: list[Row] = []
     for name, answer, truth, likely in (("MC", mc, joint.mc, seen[1]), ("TB", tb, joint.tb, seen[2])):
         near = truth | answer  # beyond the joint a network may well see bone
         entropy = _entropy(np.where(near | (likely < 0.5), likely, 0.0), truth)
         rows.append({"structure": name, "ce": entropy} | _overlap(answer, truth, study))
-    truth = np.where(joint.mc, 1, np.where(joint.tb, 2, 0)).astype(np.uint8)
-    answer = np.where(mc, 1, np.where(tb, 2, 0)).astype(np.uint8)
-    gaps = gap_dice(answer, truth)
+    both, outlined = (np.where(a, 1, np.where(b, 2, 0)).astype(np.uint8) for a, b in ((joint.mc, joint.tb), (mc, tb)))
+    gaps = gap_dice(outlined, both)
     gap = float(np.mean(list(gaps.values()))) if gaps else None
-    rows.append({"structure": "gap", "gap_dice": gap, "collisions": collisions(answer)})
+    rows.append({"structure": "gap", "gap_dice": gap, "collisions": collisions(outlined)})
     if joint.nv is not None:
         found = {"found": nv is not None}
         rows.append({"structure": "NV"} | found | (_overlap(nv, joint.nv, study) if nv is not None else {}))
