@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from negvol_pacs.anatomy import Side
+from negvol_pacs.parent import die_with
 from negvol_pacs.segmentation.grid import on_grid
 from negvol_pacs.training.cases.case import Dataset
 from negvol_pacs.training.cases.examples import RealJoint, real_example, real_joints
@@ -36,7 +37,6 @@ from negvol_pacs.training.dataset import (
 from negvol_pacs.training.phantom import make_head
 from negvol_pacs.training.regions import CoarseHead, Region, coarse_head, cut_region
 from negvol_pacs.training.shapes import load_shapes
-from negvol_pacs.workflow import process
 
 Kind = Literal["bones", "localizer"]
 _CLOTHINGS = 2
@@ -225,7 +225,7 @@ def _with_neck(bones: hd.Volume) -> hd.Volume:
 
 
 def _start_painter(sources: Path, parent: int) -> None:
-    process.die_with(parent)  # killed, the training could not stop its painters
+    die_with(parent)  # killed, the training could not stop its painters
     os.nice(5)
     torch.set_num_threads(1)
     _load(sources)
