@@ -123,7 +123,7 @@ def evaluate(
     output: Annotated[Path, typer.Option("--out", "-o", dir_okay=False)] = Path("evaluation.md"),
     quick: Annotated[bool, typer.Option("--quick", help="Seconds instead of hours, to see that it works.")] = False,
     runs: Annotated[
-        Path, typer.Option(file_okay=False, help="Checkpoints and figures; an interrupted evaluation goes on.")
+        Path, typer.Option(file_okay=False, help="Figures of what is done; an interrupted evaluation goes on.")
     ] = Path("runs/evaluation"),
 ) -> None:
     """Compare networks and losses on synthetic heads, k-fold by patient, in the layout of the paper's Table 2."""

@@ -1,4 +1,4 @@
-"""Train and test every network of a study; what is done stays done when it is interrupted."""
+"""Train and test every network of a study; a training that is done stays done when the rest is interrupted."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list
     study
         What to compare.
     runs
-        Folder for checkpoints and the figures of finished units; those of another study are made again.
+        Folder for the figures of finished units; those of another study are made again.
     progress
         Called with what is being done and the share of all that is done.
 
@@ -66,7 +66,6 @@ def _unit(study: Study, unit: Unit, patients: dict[str, Patient], runs: Path) ->
     config = _config(study, unit, folder)
     examples = [example for name in unit.train for example in _examples(unit, patients[name])]
     learner = Learner(config, folder / "checkpoint.pt")
-    learner.resume()
     losses: list[float] = []
     while learner.step < config.steps:
         losses.append(learner.learn(draw(config, examples, learner.step)))
@@ -94,7 +93,7 @@ def _config(study: Study, unit: Unit, folder: Path) -> TrainConfig:
         spacing_mm=study.spacing_mm,
         learning_rate=study.learning_rate,
         seed=study.seed + unit.fold,
-        precision="auto" if torch.cuda.is_available() else "fp32",
+        precision=study.precision,
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from negvol_pacs.errors import ConfigError
 from negvol_pacs.training.losses import Loss
-from negvol_pacs.training.recipe import Architecture
+from negvol_pacs.training.recipe import Architecture, Precision
 
 Target = Literal["bones", "nv", "localizer"]
 
@@ -39,7 +39,7 @@ class Study:
         Edges that the bones' network sees, of an example of a joint, and of a head.
     spacing_mm
         Of the joints' grid.
-    learning_rate, seed
+    learning_rate, precision, seed
         Of every training.
     """
 
@@ -69,6 +69,7 @@ class Study:
     head_voxels: int = 128
     spacing_mm: float = 0.5
     learning_rate: float = 3e-3
+    precision: Precision = "auto"
     seed: int = 0
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -90,6 +91,7 @@ QUICK = Study(
     head_voxels=40,
     spacing_mm=1.2,
     learning_rate=2e-2,
+    precision="fp32",
 )
 """Seconds instead of hours: it shows that everything works, and nothing else."""
 
