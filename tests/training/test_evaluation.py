@@ -76,7 +76,14 @@ def test_a_tiny_study_goes_from_heads_to_report_and_is_not_done_twice(
     assert all(file.is_file() for file in files)
     text = path.read_text()
     assert "All heads are synthetic" in text
-    for said in ("MC Dice, %", "TB HD95, mm", "NV direct Dice, %", "GapDice, %", "Collisions, voxels", "Box, mean"):
+    for said in (
+        "MC Dice, %",
+        "TB HD95, mm",
+        "NV direct Dice, %",
+        "GapDice, %",
+        "Collisions, voxels",
+        "Box, mean error",
+    ):
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {said}")]
         assert line.count("|") >= 3
     assert "| MC Dice, % |" in text
