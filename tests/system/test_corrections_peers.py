@@ -1,12 +1,12 @@
 """A corrected SEG goes from a viewer to Orthanc, from there to the node, and into a training."""
 
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import requests
 from conftest import Orthanc, wait_for
+from outlined_head import OutlinedHead, outlined_head
 from served_node import storescu
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
@@ -20,9 +20,6 @@ from negvol_pacs.training.cases.case import Dataset
 from negvol_pacs.training.finetune import rounds
 from negvol_pacs.workflow import layout
 from negvol_pacs.workflow.steps import Steps
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-from outlined_head import OutlinedHead, outlined_head
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
