@@ -77,7 +77,7 @@ def test_a_tiny_study_goes_from_heads_to_report_and_is_not_done_twice(
     text = path.read_text()
     assert "All heads are synthetic" in text
     for said in (
-        "MC Dice, %",
+        "MC HD, mm",
         "TB HD95, mm",
         "NV direct Dice, %",
         "GapDice, %",
