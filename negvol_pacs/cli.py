@@ -10,7 +10,7 @@ import sys
 import typer
 
 from negvol_pacs import log
-from negvol_pacs.commands import cohort, node, offline, queue, validate
+from negvol_pacs.commands import cohort, dataset, models, node, offline, queue, training, validate
 from negvol_pacs.commands.console import complain, exit_code
 from negvol_pacs.config import Log
 from negvol_pacs.errors import NegvolError
@@ -28,10 +28,13 @@ app.command()(node.echo)
 app.command("check-config")(node.check_config)
 app.add_typer(queue.app, name="queue")
 app.command()(node.rebuild)
+app.add_typer(models.app, name="models")
 app.command()(cohort.cohort)
 app.command()(offline.demo)
 app.command()(offline.phantom)
-app.command()(offline.train)
+app.command()(training.train)
+app.command()(training.evaluate)
+app.add_typer(dataset.app, name="dataset")
 app.command()(validate.validate)
 app.command()(node.version)
 

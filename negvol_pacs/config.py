@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -237,6 +238,20 @@ class Audit(_Section):
     syslog: Syslog | None = None
 
 
+class Corrections(_Section):
+    """SEGs that a person corrected: kept with their images as training cases in ``folder``, none without it.
+
+    ``calling_ae`` says whose SEGs count, by patterns.
+    """
+
+    folder: Path | None = None
+    calling_ae: tuple[str, ...] = ("*",)
+
+    def takes(self, calling_ae: str) -> bool:
+        """Tell whether a SEG from this peer is received."""
+        return self.folder is not None and any(fnmatchcase(calling_ae, pattern) for pattern in self.calling_ae)
+
+
 class Log(_Section):
     """Structured log on standard error; UIDs and codes, no names."""
 
@@ -258,6 +273,7 @@ class Config(_Section):
     pipeline: Pipeline = Pipeline()
     delivery: Delivery = Delivery()
     retention: Retention = Retention()
+    corrections: Corrections = Corrections()
     log: Log = Log()
     audit: Audit = Audit()
 

@@ -1,8 +1,6 @@
-"""``process``, ``phantom``, ``train`` and ``demo``: what needs no running node."""
+"""``process``, ``phantom`` and ``demo``: what needs no running node."""
 
-import sys
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -125,80 +123,3 @@ def phantom(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     out.print(f"{len(paths)} files in {folder}", markup=False, soft_wrap=True)
-
-
-class Network(StrEnum):
-    """Which network is trained."""
-
-    LOCALIZER = "localizer"
-    BONES = "bones"
-
-
-def train(
-    network: Annotated[Network, typer.Argument(help="Which network.")],
-    *,
-    output: Annotated[
-        Path | None, typer.Option("--out", "-o", file_okay=False, help="The bundle; models/NETWORK by default.")
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 4000,
-    shapes: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Real shapes beside the procedural heads.")
-    ] = None,
-    heads: Annotated[int, typer.Option(min=0, help="Number of procedural heads.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    channels: Annotated[tuple[int, int, int, int], typer.Option(help="Width of each level of the V-Net.")] = (
-        8,
-        16,
-        32,
-        64,
-    ),
-    stride: Annotated[int, typer.Option(min=1, help="Of the entry; 2 halves the grid at once.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 1,
-    window: Annotated[int, typer.Option(min=16, help="Voxels along each edge that the network sees when used.")] = 88,
-    patch: Annotated[int | None, typer.Option(min=16, help="The same in training, where it differs.")] = None,
-    start: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Bundle whose weights training starts from.")
-    ] = None,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="The highest of the cycle.")] = 3e-3,
-    pool: Annotated[int, typer.Option(min=1, help="Painted heads kept to draw from.")] = 200,
-    per_step: Annotated[float, typer.Option(min=0.0, help="Fresh painted heads a step.")] = 0.12,
-    painters: Annotated[int, typer.Option(min=1, help="Processes that paint heads.")] = 1,
-    weights_version: Annotated[str, typer.Option("--weights-version", help="Written into the bundle.")] = "0.1.0",
-    runs: Annotated[
-        Path, typer.Option(file_okay=False, help="Prepared heads and checkpoints; an interrupted run goes on.")
-    ] = Path("runs"),
-) -> None:
-    """Train a network on synthetic heads and write it as a MONAI bundle with its model card."""
-    from negvol_pacs.training.train import TrainConfig
-    from negvol_pacs.training.train import train as run
-
-    recipe = TrainConfig(
-        network=network.value,
-        output=output or Path("models") / network.value,
-        steps=steps,
-        shapes=shapes,
-        heads=heads,
-        seed=seed,
-        channels=channels,
-        stride=stride,
-        batch=batch,
-        window=window,
-        patch=patch,
-        start=start,
-        learning_rate=learning_rate,
-        pool=pool,
-        per_step=per_step,
-        painters=painters,
-        version=weights_version,
-        command=("negvol", *sys.argv[1:]),
-    )
-    with progress_bar() as bar:
-        task = bar.add_task("making heads", total=float(steps))
-        figures = run(
-            recipe,
-            runs,
-            lambda step, _steps, loss: bar.update(task, completed=step, description=f"step {step}, loss {loss:.3f}"),
-        )
-    for name, value in figures.items():
-        out.print(f"{name}: {value:.3f}", markup=False)
-    out.print(str(recipe.output), markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import SegmentationStorage
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import StorageError, WrongSOPClass
@@ -34,7 +35,8 @@ class Reception(BoundedProvider):
     config
         Bounds on messages, and the name of this receiver.
     images
-        SOP classes that are received; objects of other accepted classes are read past.
+        SOP classes that are received; objects of other accepted classes are read past, but a SEG where
+        the configuration wants corrections from this peer.
     """
 
     def __init__(self, assoc: Association, inbox: Inbox, config: Config, images: frozenset[str]) -> None:
@@ -44,7 +46,7 @@ class Reception(BoundedProvider):
         """Study Instance UIDs of what was stored."""
         self.transfers: Transfers | None = None
         """For the audit trail; None until the association is accepted."""
-        self._inbox, self._images = inbox, images
+        self._inbox, self._images, self._corrections = inbox, images, config.corrections
         self._node = config.node.executor_id
         self._incoming: Incoming | None = None
         self._open: set[Incoming] = set()
@@ -101,7 +103,8 @@ class Reception(BoundedProvider):
         if sop_class != context.abstract_syntax:
             raise Violation("a SOP class that is not the presentation context's")
         failure: StorageError | None = None
-        if sop_class not in self._images:
+        corrected = sop_class == SegmentationStorage and self._corrections.takes(self.origin.calling_ae)
+        if sop_class not in self._images and not corrected:
             failure = WrongSOPClass("only CT images are received")
         return self._inbox.receive(self.origin, sop_class, sop_uid, context.transfer_syntax[0], failure)
 

@@ -1,4 +1,4 @@
-"""The V-Net (Milletari 2016; Belikova 2021, section "Methods") with a choice of width."""
+"""The networks by name, and the V-Net (Milletari 2016; Belikova 2021, section "Methods") with a choice of width."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit
+from monai.networks.nets import AttentionUnet, DynUNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from negvol_pacs.errors import WeightsError
+from negvol_pacs.segmentation.multiplanar import MultiPlanarUNet
 
 
 class VNet(nn.Module):
@@ -125,7 +127,62 @@ class VNet(nn.Module):
         return logits
 
 
-_NETWORKS: dict[str, type[nn.Module]] = {"VNet": VNet}
+_NETWORKS: dict[str, type[nn.Module]] = {
+    f"{kind.__module__}.{kind.__qualname__}": kind for kind in (VNet, DynUNet, AttentionUnet, MultiPlanarUNet)
+}
+_STYLE = {"vnet": "V-Net", "unet": "3D U-Net", "attention-unet": "3D U-Net with attention gates"} | {
+    "multiplanar-unet": "multi-planar U-Net"
+}
+ARCHITECTURES = tuple(_STYLE)
+
+
+def architecture(
+    name: str, channels: Sequence[int], stride: int = 1, out_channels: int = 3
+) -> tuple[str, dict[str, Any]]:
+    """Target and arguments of a network, as a bundle stores them.
+
+    Parameters
+    ----------
+    name
+        One of `ARCHITECTURES`; the two U-Nets are MONAI's ``DynUNet`` and ``AttentionUnet``.
+    channels
+        Width of each level, finest first.
+    stride
+        Of the entry, which only the V-Net has.
+    out_channels
+        Classes, background included.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such network.
+    """
+    levels, ports = len(channels), {"in_channels": 1, "out_channels": out_channels}
+    if name == "vnet":
+        deep = {"channels": list(channels), "convolutions": [1] + [2] * (levels - 1), "act": "LEAKYRELU"}
+        return target(VNet), ports | deep | {"stride": stride}
+    if stride != 1:
+        raise WeightsError(f"Network {name} has no stride at its entry.")
+    if name == "unet":
+        kernels = {"kernel_size": [3] * levels, "upsample_kernel_size": [2] * (levels - 1)}
+        steps = {"strides": [1] + [2] * (levels - 1), "filters": list(channels)}
+        return target(DynUNet), ports | {"spatial_dims": 3} | kernels | steps
+    if name == "attention-unet":
+        steps = {"channels": list(channels), "strides": [2] * (levels - 1)}
+        return target(AttentionUnet), ports | {"spatial_dims": 3} | steps
+    if name == "multiplanar-unet":
+        return target(MultiPlanarUNet), ports | {"channels": list(channels)}
+    raise WeightsError(f"Unknown network {name!r}; known: {', '.join(ARCHITECTURES)}.")
+
+
+def title(name: str) -> str:
+    """Name of an architecture for people."""
+    return _STYLE[name]
+
+
+def target(kind: type[nn.Module]) -> str:
+    """Name of a network's class, as MONAI's bundles want it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def build_network(name: str, **arguments: Any) -> nn.Module:
@@ -134,7 +191,7 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
     Parameters
     ----------
     name
-        Name of the architecture: ``VNet``.
+        Its class with module, as in a bundle's ``_target_``; nothing but the listed ones is ever built.
     arguments
         Its arguments, as stored in the bundle's ``inference.json``.
 
@@ -147,5 +204,5 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
         raise WeightsError(f"Unknown network {name!r}; known: {', '.join(_NETWORKS)}.")
     try:
         return _NETWORKS[name](**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, AssertionError) as error:
         raise WeightsError(f"Network {name} cannot be built: {error}.") from error

@@ -10,8 +10,8 @@ from negvol_pacs.training.fields import average_slices, blur, tensor_generator
 from negvol_pacs.training.motion import head_pose
 
 
-def crop(channels: Tensor, edge: int, rng: np.random.Generator) -> Tensor:
-    """Cut a random cube; every third time turned and scaled a little.
+def crop(channels: Tensor, edge: int, rng: np.random.Generator, turned: float = 0.35) -> Tensor:
+    """Cut a random cube; every third time or so turned and scaled a little.
 
     Parameters
     ----------
@@ -21,10 +21,12 @@ def crop(channels: Tensor, edge: int, rng: np.random.Generator) -> Tensor:
         Voxels of the result, no more than the input has.
     rng
         Source of everything random.
+    turned
+        How often it is turned.
     """
     spare = np.array(channels.shape[1:]) - edge
     first = [int(rng.integers(0, n + 1)) for n in spare]
-    if rng.random() > 0.35:
+    if rng.random() > turned:
         box = (slice(None), *(slice(f, f + edge) for f in first))
         return channels[box].clone()
     size = torch.tensor(channels.shape[1:], dtype=torch.float32)

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from negvol_pacs.segmentation.networks import title
+
 if TYPE_CHECKING:
-    from negvol_pacs.training.train import TrainConfig
+    from negvol_pacs.training.recipe import TrainConfig
 
 _ORIGINS = {
     "dentalseg": "label map of one patient (gaudot/SlicerDentalSegmentator, Apache-2.0)",
     "vkh": "surface meshes of one head (artisynth/artisynth_models, BSD-like)",
+    "procedural": "procedural heads of this package, no patient",
+    "case": "outlined heads of a dataset (negvol dataset list)",
 }
 _TASKS = {
     "bones": "mandible (condyle) and skull (temporal bone) around one joint",
@@ -23,9 +27,11 @@ _TASKS = {
 def model_card(
     config: TrainConfig,
     heads: Sequence[str],
+    *,
     figures: Mapping[str, float],
     seconds: float,
     parameters: int,
+    steps: int,
 ) -> str:
     """Write the card, Markdown.
 
@@ -41,12 +47,16 @@ def model_card(
         Duration of the training.
     parameters
         Number of weights.
+    steps
+        That were taken.
     """
-    counted = Counter("procedural" if head.startswith("procedural") else head for head in heads)
-    sources = [
-        f"- {number} × {_ORIGINS.get(name, 'procedural heads of this package, no patient')}"
-        for name, number in counted.items()
-    ]
+    counted = Counter(head.partition(" ")[0] for head in heads)
+    sources = [f"- {number} × {_ORIGINS[name]}" for name, number in counted.items()]
+    real = counted["case"]
+    data = "synthetic heads" if not real else "real cases and synthetic heads" if real < len(heads) else "real cases"
+    painted = "Hounsfield units were painted on deformed, moved label maps; no CT of a patient was used."
+    if real:
+        painted = f"{config.case_share:.0%} of the examples, all where there are no others, came from outlined CT."
     command = shlex.join(config.command)
     origin = f"Started from the weights in `{config.start}`. " if config.start else ""
     rows = [f"| {name} | {value:.3f} |" for name, value in figures.items()]
@@ -54,17 +64,17 @@ def model_card(
         [
             f"# {config.network} {config.version}",
             "",
-            "**Trained on synthetic heads; research use only.** Not a medical device.",
+            f"**Trained on {data}; research use only.** Not a medical device.",
             "",
-            f"V-Net, {parameters:,} parameters, levels {'-'.join(map(str, config.channels))}, "
+            f"{title(config.architecture)}, {parameters:,} parameters, levels {'-'.join(map(str, config.channels))}, "
             f"for {_TASKS[config.network]}.",
             "",
             "## Training",
             "",
             f"`{command}`" if command else "",
             "",
-            f"{origin}Seed {config.seed}, {config.steps} steps of {config.batch}, {seconds / 60:.0f} minutes. "
-            "Hounsfield units were painted on deformed, moved label maps; no CT of a patient was used. Heads:",
+            f"{origin}Seed {config.seed}, {steps} steps of {config.batch}, {seconds / 60:.0f} minutes, "
+            f"loss {config.loss if config.network == 'bones' else 'dice+ce'}. {painted} Heads:",
             "",
             *sources,
             "",
@@ -78,8 +88,8 @@ def model_card(
             "",
             "## Limits",
             "",
-            "Never trained on, and never measured against, annotated CT. Children, tumours, fractures, "
-            "joint prostheses and fused joints were not among the heads.",
+            f"Never {'' if real else 'trained on, and never '}measured against, annotated CT. Children, tumours, "
+            "fractures, joint prostheses and fused joints were not among the heads.",
             "",
         ]
     )

@@ -36,11 +36,14 @@ class JointExample:
         Normalised, float16.
     mandible, skull
         Signed distance from the surface, int8, ``STEPS_A_MM``, positive inside.
+    known
+        Where the distances can be relied on; None for everywhere.
     """
 
     image: NDArray[np.float16]
     mandible: NDArray[np.int8]
     skull: NDArray[np.int8]
+    known: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class HeadExample:
     labels: NDArray[np.uint8]
 
 
-def joint_example(region: Region, rng: np.random.Generator, voxels: int = BONES_VOXELS) -> JointExample:
+def joint_example(
+    region: Region, rng: np.random.Generator, voxels: int = BONES_VOXELS, spacing_mm: float = BONES_SPACING_MM
+) -> JointExample:
     """Deform, move and paint a joint.
 
     Parameters
@@ -60,11 +65,11 @@ def joint_example(region: Region, rng: np.random.Generator, voxels: int = BONES_
         Surroundings of a joint.
     rng
         Source of everything random.
-    voxels
-        Edge of the result at ``BONES_SPACING_MM``.
+    voxels, spacing_mm
+        Edge and spacing of the result.
     """
-    spacing = float(rng.uniform(0.4, 0.55))
-    count = round(voxels * BONES_SPACING_MM / spacing)
+    spacing = float(rng.uniform(0.8, 1.1)) * spacing_mm
+    count = round(voxels * spacing_mm / spacing)
     shape = (count, count, count)
     points = head_pose(rng, (12, 12, 18), (5, 5, 5))(mesh(shape, spacing))
     points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))

@@ -20,9 +20,13 @@ import numpy as np
 import torch
 
 from negvol_pacs.anatomy import Side
+from negvol_pacs.parent import die_with
 from negvol_pacs.segmentation.grid import on_grid
+from negvol_pacs.training.cases.case import Dataset
+from negvol_pacs.training.cases.examples import RealJoint, real_example, real_joints
 from negvol_pacs.training.clothing import clothe
 from negvol_pacs.training.dataset import (
+    BONES_SPACING_MM,
     BONES_VOXELS,
     HEAD_VOXELS,
     HeadExample,
@@ -38,7 +42,7 @@ Kind = Literal["bones", "localizer"]
 _CLOTHINGS = 2
 """Each real head is dressed so often: bones alone say nothing of fat, muscle, airway and neck."""
 _NECK_MM = 40.0
-_sources: list[Region | CoarseHead] = []
+_sources: list[Region | CoarseHead | RealJoint] = []
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ class HeadPlan:
         Of the procedural heads and of the soft tissue around real bones.
     spacing_mm
         Of the procedural heads.
+    dataset, cases
+        Folder of real cases, and which of them; they are for the bones alone.
     """
 
     shapes: Path | None
     procedural: int
     seed: int
     spacing_mm: float = 0.5
+    dataset: Path | None = None
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,18 @@ class Row:
         Example n depends on the seed and on n alone.
     edge
         Voxels along each edge of an example; None for the usual size.
+    spacing_mm
+        Of an example of a joint.
+    case_share
+        So many of all examples come from real cases, where there are both.
     """
 
     kind: Kind
     sources: Path
     seed: int
     edge: int | None = None
+    spacing_mm: float = BONES_SPACING_MM
+    case_share: float = 0.5
 
 
 class Pool:
@@ -97,16 +111,20 @@ class Pool:
     per_step
         How many new ones each training step waits for.
     painters
-        Background processes.
+        Background processes; 0 paints in this one.
     first_step
         The training goes on from here.
     """
 
     def __init__(self, row: Row, size: int, per_step: float, painters: int = 1, first_step: int = 0) -> None:
         self._row, self._per_step, self._step = row, per_step, first_step
-        self._executor = ProcessPoolExecutor(
-            painters, multiprocessing.get_context("spawn"), initializer=_start_painter, initargs=(row.sources,)
-        )
+        self._executor: ProcessPoolExecutor | None = None
+        if painters:
+            start = (row.sources, os.getpid())
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(painters, context, initializer=_start_painter, initargs=start)
+        else:
+            _load(row.sources)
         newest = self._newest(first_step)
         self._numbers = itertools.count(max(0, newest - size))
         self._examples: deque[JointExample | HeadExample] = deque(maxlen=size)
@@ -119,7 +137,10 @@ class Pool:
 
     def step(self) -> Sequence[JointExample | HeadExample]:
         """Wait for the examples of the next step."""
-        while self._wanted:
+        while self._wanted and self._executor is None:
+            self._examples.append(_paint(self._row, next(self._numbers)))
+            self._wanted -= 1
+        while self._wanted and self._executor is not None:
             while len(self._waiting) < self._wanted + self._ahead:
                 future = self._executor.submit(_paint, self._row, next(self._numbers))
                 self._waiting.append(future)
@@ -135,7 +156,8 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(cancel_futures=True)
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
 
 
 def examples(row: Row, count: int) -> Iterator[JointExample | HeadExample]:
@@ -163,20 +185,26 @@ def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
         Name of each head.
     """
     names: list[str] = []
-    parts: list[Region | CoarseHead] = []
-    for name, labels in _heads(plan):
+    parts: list[Region | CoarseHead | RealJoint] = []
+    for name, labels in heads(plan):
         names.append(name)
         if kind == "bones":
             parts.extend(cut_region(labels, side) for side in Side)
         else:
             parts.append(coarse_head(labels))
+    if plan.dataset is not None:
+        cases = Dataset(plan.dataset)
+        for name in plan.cases:
+            names.append(f"case {name}")
+            parts.extend(real_joints(cases.read(name)))
     partial = path.with_suffix(".partial")
     torch.save([_pack(part) for part in parts], partial)
     partial.replace(path)
     return names
 
 
-def _heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
+def heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
+    """Make the synthetic heads of a plan: name and `Tissue` of each voxel; a patient's name may come again."""
     if plan.shapes is not None:
         for shape in load_shapes(plan.shapes):
             bones = _with_neck(shape.bones)
@@ -196,13 +224,14 @@ def _with_neck(bones: hd.Volume) -> hd.Volume:
     return hd.Volume(array, affine, coordinate_system="PATIENT")
 
 
-def _start_painter(sources: Path) -> None:
+def _start_painter(sources: Path, parent: int) -> None:
+    die_with(parent)  # killed, the training could not stop its painters
     os.nice(5)
     torch.set_num_threads(1)
     _load(sources)
 
 
-def _pack(part: Region | CoarseHead) -> dict[str, Any]:
+def _pack(part: Region | CoarseHead | RealJoint) -> dict[str, Any]:
     """Tensors and numbers only, so that the file can be read without unpickling objects."""
     fields = dict(vars(part))
     if isinstance(part, CoarseHead):
@@ -215,13 +244,21 @@ def _load(path: Path) -> None:
     for fields in torch.load(path, weights_only=True):
         if "centres" in fields:
             fields["centres"] = {Side(side): centre.numpy() for side, centre in fields["centres"].items()}
-        parts.append(CoarseHead(**fields) if "centres" in fields else Region(**fields))
+        kind = CoarseHead if "centres" in fields else RealJoint if "known" in fields else Region
+        parts.append(kind(**fields))
     _sources[:] = parts
 
 
 def _paint(row: Row, number: int) -> JointExample | HeadExample:
     rng = np.random.default_rng((row.seed, number))
-    source = _sources[int(rng.integers(len(_sources)))]
+    real = [source for source in _sources if isinstance(source, RealJoint)]
+    drawn = [source for source in _sources if not isinstance(source, RealJoint)]
+    chosen = _sources
+    if real and drawn:
+        chosen = [*real] if rng.random() < row.case_share else [*drawn]
+    source = chosen[int(rng.integers(len(chosen)))]
+    if isinstance(source, RealJoint):
+        return real_example(source, rng, row.edge or BONES_VOXELS, row.spacing_mm)
     if isinstance(source, Region):
-        return joint_example(source, rng, row.edge or BONES_VOXELS)
+        return joint_example(source, rng, row.edge or BONES_VOXELS, row.spacing_mm)
     return head_example(source, rng, row.edge or HEAD_VOXELS)

@@ -1,10 +1,8 @@
 """What every long-lived process of the node does with signals, its parent and its lock."""
 
-import ctypes
 import fcntl
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +10,9 @@ from enum import IntEnum
 from pathlib import Path
 
 from negvol_pacs.errors import AlreadyRunning
+from negvol_pacs.parent import die_with
 
 _PARENT = "NEGVOL_PARENT_PID"
-_PR_SET_PDEATHSIG = 1
 
 
 class Exit(IntEnum):
@@ -43,12 +41,8 @@ def environment() -> dict[str, str]:
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the process that started this one by :func:`environment` ends."""
     parent = os.environ.pop(_PARENT, None)
-    if parent is None:
-        return
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        sys.exit(Exit.OK)
+    if parent is not None:
+        die_with(int(parent))
 
 
 def stop_event() -> threading.Event:

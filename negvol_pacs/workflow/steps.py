@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 import structlog
 from pydicom import Dataset
+from pydicom.uid import SegmentationStorage
 
 from negvol_pacs.config import Config, Profile
 from negvol_pacs.errors import SeriesRefused
@@ -20,7 +21,7 @@ from negvol_pacs.storage.inbox import Inbox
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.outbox import Outbox
 from negvol_pacs.storage.records import DeliveryState, Generation, Result, ResultKind, SeriesVerdict, State
-from negvol_pacs.workflow import pipeline, priors, routing
+from negvol_pacs.workflow import corrections, pipeline, priors, routing
 from negvol_pacs.workflow.completeness import lacking
 from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import ROUTINE, Lost
@@ -28,6 +29,8 @@ from negvol_pacs.workflow.orders import find_order
 from negvol_pacs.workflow.priority import priority
 from negvol_pacs.workflow.progress import Progress
 from negvol_pacs.workflow.pulse import Pulse
+
+_SEG = str(SegmentationStorage)
 
 _log = structlog.get_logger()
 
@@ -111,6 +114,7 @@ class Steps:
         if not self._ledger.set_state(study, generation, State.PROCESSING, expected=[State.COMPLETE, State.PROCESSING]):
             return False
         series = self._headers(study, generation)
+        self._keep_corrections(study, generation, series)
         try:
             self._check_orders(series)
             selection = select_series(series, self._config.series)
@@ -279,7 +283,16 @@ class Steps:
         return routing.takers(self._config.destinations, routing.Traits.of(chosen, own))
 
     def _headers(self, study: str, generation: int) -> list[Series]:
-        return read_headers(self._inbox.paths(study, generation))
+        instances = self._ledger.instances(study, generation)
+        return read_headers([self._inbox.path(entry) for entry in instances if entry.sop_class_uid != _SEG])
+
+    def _keep_corrections(self, study: str, generation: int, series: Sequence[Series]) -> None:
+        """Keep corrected SEGs that came with this generation; the images may have come before."""
+        folder = self._config.corrections.folder
+        instances = self._ledger.instances(study, generation)
+        new = [item for item in instances if item.generation == generation and item.sop_class_uid == _SEG]
+        if folder is not None and new:
+            corrections.keep([self._inbox.path(item) for item in new], series, self._config.series, folder)
 
     def _header(self, result: Result) -> Dataset:
         return pydicom.dcmread(self._outbox.path(result.path), stop_before_pixels=True)

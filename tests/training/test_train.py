@@ -1,4 +1,9 @@
 import json
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from negvol_pacs.errors import TrainingError
+from negvol_pacs.errors import ConfigError, TrainingError
 from negvol_pacs.segmentation.weights import BUNDLES, load_networks, models_folder
-from negvol_pacs.training.train import TrainConfig, soft_target, train
+from negvol_pacs.training.batches import soft_target, whole
+from negvol_pacs.training.dataset import JointExample
+from negvol_pacs.training.learner import Learner
+from negvol_pacs.training.losses import LOSSES, Loss
+from negvol_pacs.training.recipe import TrainConfig, load_recipe
+from negvol_pacs.training.train import train
 
 LARGEST_BYTES = 16 << 20
 
@@ -30,6 +40,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         learning_rate=1e-2,
         checkpoint_every=1,
         held_out=2,
+        precision="bf16",
+        tensorboard=False,
         command=("negvol", "train", "bones"),
     )
 
@@ -53,27 +65,100 @@ def test_training_lowers_the_loss(trained: tuple[TrainConfig, list[float], Path]
     assert losses[-1] < 0.95 * losses[0]
 
 
+KILLED = """
+import os, pickle, signal, sys
+from negvol_pacs.training.recipe import load_recipe
+from negvol_pacs.training.train import train
+
+def show(step, steps, loss):
+    if step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], show)
+"""
+
+
 @pytest.mark.slow
-def test_interrupted_training_goes_on_to_the_same_weights(
+def test_killed_training_goes_on_to_the_same_weights(
     trained: tuple[TrainConfig, list[float], Path], tmp_path: Path
 ) -> None:
-    config, _, _ = trained
-    again = replace(config, output=tmp_path / "bones")
-
-    def interrupt(step: int, _steps: int, _loss: float) -> None:
-        if step == 10:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(again, tmp_path / "runs", interrupt)
+    config, _, runs = trained
+    for name in ("whole", "runs"):  # the heads need not be made anew
+        shutil.copytree(runs, tmp_path / name, ignore=shutil.ignore_patterns("checkpoint*"))
+    short = replace(config, steps=8, painters=0, pool=2, output=tmp_path / "whole" / "bones")
+    train(short, tmp_path / "whole")
+    again = replace(short, output=tmp_path / "bones")
+    program = KILLED.replace("sys.argv[2]", "pathlib.Path(sys.argv[2])").replace("import os", "import os, pathlib")
+    command = [sys.executable, "-c", program, pickle.dumps(again).hex(), str(tmp_path / "runs")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     steps: list[int] = []
     train(again, tmp_path / "runs", lambda step, _steps, _loss: steps.append(step))
-    # The checkpoint after step 9 is the last one written before the interruption.
-    assert steps == list(range(10, 25))
-    first, second = weights(config), weights(again)
+    # The checkpoint after step 4 is the last one written before the kill.
+    assert steps == list(range(5, 9))
+    first, second = weights(short), weights(again)
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-4)
+
+
+def test_training_stops_early_and_keeps_the_best_weights(config: TrainConfig, tmp_path: Path) -> None:
+    # A learning rate of next to nothing: the first look is the best one.
+    still = replace(
+        config,
+        learning_rate=1e-12,
+        validate_every=1,
+        patience=2,
+        painters=0,
+        pool=1,
+        held_out=1,
+        tensorboard=True,
+        output=tmp_path / "bones",
+    )
+    steps: list[int] = []
+    train(still, tmp_path / "runs", lambda step, _steps, _loss: steps.append(step))
+    assert len(steps) <= 4
+    assert f"Seed 0, {len(steps)} steps" in (tmp_path / "bones" / "docs" / "README.md").read_text()
+    pytest.importorskip("tensorboard")
+    assert list((tmp_path / "runs" / "bones" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("architecture", ["unet", "multiplanar-unet"])
+def test_every_loss_trains_other_networks(loss: Loss, architecture: str, config: TrainConfig, tmp_path: Path) -> None:
+    chosen = replace(config, loss=loss, architecture=architecture, channels=(4, 4, 8), tensorboard=False)
+    learner = Learner(chosen, tmp_path / "checkpoint.pt")
+    rng = np.random.default_rng(0)
+    mandible = np.full((32, 32, 32), -60, np.int8)
+    mandible[:12] = 60
+    skull = mandible[::-1].copy()
+    image = np.where((mandible > 0) | (skull > 0), 1, 0) + rng.normal(0, 0.1, mandible.shape)
+    example = JointExample(image.astype(np.float16), mandible, skull)
+    losses = [learner.learn(whole(example, loss)) for _ in range(12)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_what_is_not_known_teaches_nothing(config: TrainConfig, tmp_path: Path) -> None:
+    bone = np.full((32, 32, 32), -60, np.int8)
+    known = np.zeros(bone.shape, np.bool_)
+    known[:8] = True
+    lies = np.where(known, bone, 60).astype(np.int8)
+    image = np.zeros(bone.shape, np.float16)
+    changed = []
+    for skull in (bone, lies):
+        learner = Learner(replace(config, loss="dice+ce", precision="fp32"), tmp_path / "checkpoint.pt")
+        learner.learn(whole(JointExample(image, bone, skull, known), "dice+ce"))
+        changed.append(learner.network.state_dict()["exit.bias"].clone())
+    torch.testing.assert_close(changed[0], changed[1])
+
+
+def test_recipe_comes_from_a_file_and_options_go_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('architecture = "unet"\nsteps = 7\nchannels = [4, 8, 8]\n')
+    recipe = load_recipe(path, {"network": "bones", "output": tmp_path, "steps": 9, "seed": None}, {"seed": 3})
+    assert (recipe.architecture, recipe.steps, recipe.seed, list(recipe.channels)) == ("unet", 9, 3, [4, 8, 8])
+    path.write_text('archtecture = "unet"\nloss = "l2"\n')
+    with pytest.raises(ConfigError, match=r"loss: .*archtecture: Unexpected|archtecture: .*loss: "):
+        load_recipe(path, {"network": "bones", "output": tmp_path})
 
 
 @pytest.mark.slow

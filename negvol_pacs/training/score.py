@@ -6,20 +6,14 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch import nn
+from torch import Tensor, nn
 
 from negvol_pacs.training.dataset import HEAD_SPACING_MM, STEPS_A_MM, HeadExample, JointExample
+from negvol_pacs.training.metrics import dice, largest
 
 _NEAR_MM = 4.0
 _FOUND_MM = 15.0
 """A joint counts as found when its largest region is centred nearer to the truth than this."""
-
-
-def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Dice coefficient of two masks; 1 when both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 1.0 if total == 0 else 2 * int((first & second).sum()) / total
 
 
 def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], window: int) -> dict[str, float]:
@@ -37,19 +31,25 @@ def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], wi
     """
     found: dict[str, list[float]] = {}
     for example in held_out:
-        image = torch.from_numpy(example.image.astype(np.float32))[None, None]
-        with torch.inference_mode():
-            if isinstance(example, JointExample):
-                logits = sliding_window_inference(
-                    image.to(next(network.parameters()).device), (window,) * 3, 1, network, overlap=0.5, mode="gaussian"
-                )
-            else:
-                logits = network(image.to(next(network.parameters()).device))
-        answer = logits[0].argmax(0).cpu().numpy()
-        figures = _joint(answer, example) if isinstance(example, JointExample) else _head(answer, example)
+        seen = answer(network, example, (window,) * 3)
+        figures = _joint(seen, example) if isinstance(example, JointExample) else _head(seen, example)
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def answer(network: nn.Module, example: JointExample | HeadExample, window: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Likeliest class of each voxel of an example."""
+    return np.asarray(logits(network, example, window).argmax(0).cpu().numpy())
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, example: JointExample | HeadExample, window: tuple[int, int, int]) -> Tensor:
+    """Logits of an example, shape (classes, z, y, x): of a joint by windows, of a head at once."""
+    image = torch.from_numpy(example.image.astype(np.float32))[None, None].to(next(network.parameters()).device)
+    if isinstance(example, HeadExample):
+        return network(image)[0]  # type: ignore[no-any-return]
+    return sliding_window_inference(image, window, 1, network, overlap=0.5, mode="gaussian")[0]  # type: ignore[no-any-return]
 
 
 def _joint(answer: NDArray[np.int64], example: JointExample) -> dict[str, float]:
@@ -71,7 +71,7 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
             false.append(float(got.sum() > 500))
             continue
         centre = np.argwhere(true).mean(0)
-        offset = np.argwhere(_largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
+        offset = np.argwhere(largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
         error = float(np.linalg.norm(offset)) * HEAD_SPACING_MM
         hits.append(float(error < _FOUND_MM))
         if error < _FOUND_MM:
@@ -83,10 +83,3 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
     if false:
         figures["Share of absent joints reported"] = float(np.mean(false))
     return figures
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pieces, _ = ndimage.label(mask)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return np.asarray(pieces == sizes.argmax())

@@ -1,0 +1,1 @@
+"""Real images with outlined bones: where they come from, how they are kept and what they teach."""

@@ -1,0 +1,99 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from negvol_pacs.errors import ConfigError
+from negvol_pacs.training.dataset import STEPS_A_MM
+from negvol_pacs.training.evaluation import run as running
+from negvol_pacs.training.evaluation.patients import make_patients, masks_of, negative_volume
+from negvol_pacs.training.evaluation.report import write_report
+from negvol_pacs.training.evaluation.run import _test_bones, evaluate
+from negvol_pacs.training.evaluation.study import QUICK, Study, load_study, units
+
+
+def test_no_patient_is_tested_on_by_a_network_that_saw_him() -> None:
+    patients = [f"p{n}" for n in range(7)]
+    found = list(units(Study(folds=3, sizes=(1, 3, 9)), patients))
+    assert all(not set(unit.train) & set(unit.test) for unit in found)
+    for target in ("bones", "nv", "localizer"):
+        own = [unit for unit in found if unit.target == target and unit.column == "vnet dice+ce"]
+        whole = [unit for unit in own if len(unit.train) + len(unit.test) == 7]
+        assert sorted(name for unit in whole for name in unit.test) == patients
+    assert sorted({len(u.train) for u in found if u.target == "bones" and u.fold == 0}) == [1, 3, 4]
+    assert len({unit.name for unit in found}) == len(found)
+
+
+def test_too_few_patients_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="1 patients cannot be parted into 2 folds"):
+        list(units(QUICK, ["p"]))
+
+
+def test_a_study_comes_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('heads = 3\ncolumns = [["unet", "gap-ce"]]\n')
+    study = load_study(path)
+    assert (study.heads, list(map(tuple, study.columns))) == (3, [("unet", "gap-ce")])
+    path.write_text('columns = [["resnet", "ce"]]\n')
+    with pytest.raises(ConfigError, match="resnet"):
+        load_study(path)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return replace(QUICK, steps=3, localizer_steps=2)
+
+
+@pytest.mark.slow
+def test_the_truth_itself_scores_full_marks(study: Study) -> None:
+    (patient,) = make_patients(replace(study, heads=1, head_spacing_mm=1.5, spacing_mm=1.0, voxels=64))
+    fine = replace(study, spacing_mm=1.0, voxels=64)
+    joint = patient.joints[0]
+    bones = [bone.astype(np.float32) / STEPS_A_MM for bone in (joint.example.mandible, joint.example.skull)]
+    sure = 1 / (1 + np.exp(-4 * np.stack([np.minimum(-bones[0], -bones[1]), *bones])))
+    rows = {row["structure"]: row for row in _test_bones(fine, sure.astype(np.float32), joint)}
+    for structure in ("MC", "TB"):
+        assert rows[structure]["dice"] > 0.95
+        assert rows[structure]["hd95"] <= 1.0
+        assert rows[structure]["ce"] < 0.1
+    assert rows["gap"]["gap_dice"] > 0.93
+    if joint.nv is not None:
+        assert rows["NV"]["found"]
+    masks = masks_of(bones[0], bones[1], joint.centre, fine)
+    again = negative_volume(masks)
+    assert (again is None) == (joint.nv is None)
+
+
+@pytest.mark.slow
+def test_a_tiny_study_goes_from_heads_to_report_and_is_not_done_twice(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = evaluate(study, tmp_path / "runs")
+    path = tmp_path / "report" / "evaluation.md"
+    files = write_report(study, rows, path, 60.0)
+    assert all(file.is_file() for file in files)
+    text = path.read_text()
+    assert "All heads are synthetic" in text
+    for said in (
+        "MC HD, mm",
+        "TB HD95, mm",
+        "NV direct Dice, %",
+        "GapDice, %",
+        "Collisions, voxels",
+        "Box, mean error",
+    ):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {said}")]
+        assert line.count("|") >= 3
+    assert "| MC Dice, % |" in text
+    assert "(91.4)" in text
+    kinds = {(row["target"], row["structure"]) for row in rows}
+    assert {("bones", "MC"), ("bones", "TB"), ("bones", "gap"), ("localizer", "right"), ("bones", "loss")} <= kinds
+    assert json.loads(path.with_suffix(".json").read_text())["rows"]
+
+    def never(*_arguments: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(running, "Learner", never)
+    assert evaluate(study, tmp_path / "runs") == rows
