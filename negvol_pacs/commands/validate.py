@@ -24,9 +24,9 @@ def validate(
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
-    from negvol_pacs.validation import run
+    from negvol_pacs.validation import report, run
 
     checks, path = run.everything(
         output, quick=quick, labels=labels, pipeline=pipeline, count=poses, joints=joints, progress=out.print
     )
-    out.print(f"{sum(check.passed for check in checks)} of {len(checks)} checks hold: {path}", soft_wrap=True)
+    out.print(f"{report.verdict(checks)}: {path}", soft_wrap=True)

@@ -16,7 +16,7 @@ class Check:
     reference
         What it should be; None where the error speaks for itself.
     error, limit
-        In ``unit``; no error where there is no value.
+        In ``unit``; no error where there is no value, no limit where the number is only shown.
     unit
         Of error and limit: %, mm, deg, or nothing.
     """
@@ -28,16 +28,18 @@ class Check:
     value: float | None
     reference: float | None
     error: float | None
-    limit: float
+    limit: float | None
     unit: str
 
     @property
     def passed(self) -> bool:
-        """Whether there is a number and it is within the limit."""
-        return self.error is not None and abs(self.error) <= self.limit
+        """Whether there is a number and it is within the limit, if there is one."""
+        return self.error is not None and (self.limit is None or abs(self.error) <= self.limit)
 
 
-def against(place: tuple[str, str, str, str], value: float | None, reference: float, limit: float, unit: str) -> Check:
+def against(
+    place: tuple[str, str, str, str], value: float | None, reference: float, limit: float | None, unit: str
+) -> Check:
     """Compare a value with its reference; the error is relative where the unit is %."""
     error = None if value is None else float(value - reference)
     if error is not None and unit == "%":

@@ -45,8 +45,9 @@ def convergence(checks: Sequence[Check], path: Path) -> None:
         for subject in dict.fromkeys(check.subject for check in own):
             line = [(float(c.setting.split()[0]), c.error) for c in own if c.subject == subject]
             axes.plot(*zip(*sorted(line), strict=True), "o-", label=subject)
-        for limit in {s * check.limit for check in own for s in (-1, 1)}:
-            axes.axhline(limit, color="0.5", linestyle="--")
+        limits = sorted({(float(c.setting.split()[0]), c.limit) for c in own if c.limit is not None})
+        for sign in (-1, 1):
+            axes.plot([at for at, _ in limits], [sign * limit for _, limit in limits], color="0.5", linestyle="--")
         axes.axhline(0, color="0.8")
         axes.set(title=quantity.label, xlabel="spacing, mm", ylabel=f"error, {own[0].unit}" if own else "")
         if own:
