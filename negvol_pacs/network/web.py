@@ -16,7 +16,7 @@ from negvol_pacs.errors import MALFORMED, DeliveryFailed, DeliveryRefused, PeerU
 
 _TIMEOUT_S = (10, 120)
 """To connect, and between two bytes of an answer."""
-MAX_ANSWER = 64 << 20
+MAX_ANSWER = 256 << 20
 """Bytes of one answer."""
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 _TOKEN = re.compile(r"[\x21-\x7e]+")

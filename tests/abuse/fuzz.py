@@ -53,7 +53,7 @@ EXTREMES = [b"\xff" * 4, bytes(4), b"\xff\xff\xff\x7f", b"\xff\xff", b"\0\0", b"
 EXTREMES += [b"SQ\0\0", b"UN\0\0", b"OB\0\0", b"\\", b"..", b"/", b"\x1b[31m", b"\n", b"'", b"{{7*7}}"]
 ANSWERS = {0: "closed", 2: "accepted", 3: "rejected", 4: "answered", 6: "released", 7: "aborted"}
 RELEASE = struct.pack(">BxL", 0x05, 4) + bytes(4)
-PAUSE_S, LET_GO_S = 0.1, 5.0
+PAUSE_S, LET_GO_S = 0.1, 30.0
 GONE = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
 

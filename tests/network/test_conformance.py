@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archive import Archive, sr
 from hostile_pacs import match, pacs, report
-from network_node import RunningNode, ct_slice, free_port
+from network_node import RunningNode, ct_slice, free_port, make_config
 from pydicom import uid as uids
 from pydicom.uid import UID, CTImageStorage, SegmentationStorage
 from pynetdicom import AE, build_context, build_role, evt, sop_class
@@ -18,7 +18,7 @@ from test_committer import here, reload, request, store, until
 from worklist_ris import FakeRis, WorklistNode, query
 
 import negvol_pacs
-from negvol_pacs.config import Config, Destination, Limits
+from negvol_pacs.config import Config, Destination, Limits, Ris
 from negvol_pacs.network import commitment, listener, presence, sender
 from negvol_pacs.network.retriever import Wanted, fetch_reports
 from negvol_pacs.storage.ledger import Ledger
@@ -68,6 +68,7 @@ def accepted(node, contexts):
         ae = AE("TESTER")
         part = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts[start : start + 128]]
         roles = [build_role(uid, scu_role=True, scp_role=True) for uid in {context.abstract_syntax for context in part}]
+        ae.acse_timeout = 60
         assoc = ae.associate(*node.address, contexts=part, ae_title="NEGVOL", ext_neg=roles)
         for context in assoc.accepted_contexts:
             roles = ["SCP"] * context.as_scu + ["SCU"] * context.as_scp
@@ -80,7 +81,9 @@ def accepted(node, contexts):
 def test_the_node_accepts_what_is_written_and_nothing_else(tmp_path):
     syntaxes = [uid for uid, entry in uids.UID_dictionary.items() if entry[1] == "Transfer Syntax"]
     assert set(chain.from_iterable(SYNTAXES.values())) <= set(syntaxes)
-    with closing(WorklistNode(tmp_path, 1)) as node:
+    config = make_config(tmp_path, association_timeout_s=60, network_timeout_s=60)  # long requests
+    ris = Ris(name="ris", ae_title="RIS", host="127.0.0.1", port=1)
+    with closing(RunningNode(tmp_path, config.model_copy(update={"ris": (ris,)}))) as node:
         chosen = {uid: syntax for uid, syntax, _ in accepted(node, [(uid, syntaxes) for uid in known_classes()])}
         found = accepted(node, [(uid, [syntax]) for uid in sorted(chosen) for syntax in syntaxes])
     written = set().union(*map(described, table("4.3 Presentation contexts that the node accepts")))
