@@ -33,7 +33,7 @@ class Forge:
         """End it, and every process with it."""
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.close()
-        self._server.wait(10)
+        self._server.wait(60)
         self._server.stdout.close()
 
 
