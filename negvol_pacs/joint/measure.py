@@ -139,12 +139,12 @@ class _Joint:
         surfaces, bone = self.surfaces, self.bone
         if surfaces is None or bone is None:
             return self._result(None, None)
-        if self._touches(surfaces, bone):
-            self.flags |= {QualityFlag.BONE_CONTACT}
         found = self._try(lambda: find_fossa(bone, surfaces.mc, self.masks.centre, transverse, self.masks.side), SIDED)
         if found is None:
             return self._result(surfaces, None)
         fossa, condyle = found
+        if self._touches(surfaces, bone, fossa):
+            self.flags |= {QualityFlag.BONE_CONTACT}
         self._take_fossa(fossa, condyle)
         self._try(lambda: self._take_spaces(surfaces, condyle, fossa), SAGITTAL)
         self._try(lambda: self._take_coronal_spaces(surfaces, condyle, fossa), CORONAL)
@@ -168,9 +168,12 @@ class _Joint:
             self._miss(quantity, reason)
         return None
 
-    def _touches(self, surfaces: JointSurfaces, bone: Rays) -> bool:
-        index = surfaces.bone.map_reference_to_indices(surfaces.mc.vertices, round_output=False)
-        near = surfaces.mc.vertices[ndimage.map_coordinates(surfaces.bone.array, index.T, order=1) > 0]
+    def _touches(self, surfaces: JointSurfaces, bone: Rays, fossa: Fossa) -> bool:
+        inside = surfaces.mc.vertices[
+            fossa.opening.height(surfaces.mc.vertices) > 0
+        ]  # what touches the neck is no joint
+        index = surfaces.bone.map_reference_to_indices(inside, round_output=False)
+        near = inside[ndimage.map_coordinates(surfaces.bone.array, index.T, order=1) > 0]
         return bool((np.linalg.norm(bone.nearest(near) - near, axis=1) < CONTACT_MM).any())
 
     def _take_fossa(self, fossa: Fossa, condyle: Condyle) -> None:

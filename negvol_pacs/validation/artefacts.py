@@ -1,4 +1,4 @@
-"""What spoils an image: pictures that are added to a clean CT, as often as the artefact is severe."""
+"""What spoils an image: pictures that are added to a clean CT, as often as the artefact is severe, and thick slices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -73,14 +73,40 @@ class Artefact:
         Of severity.
     severities
         To be tried, rising from above 0.
-    pattern
-        What severity 1 adds to the clean image.
+    spoil
+        Prepares a scene and returns its CT by severity.
     """
 
     name: str
     unit: str
     severities: tuple[float, ...]
-    pattern: Callable[[Scene], Image]
+    spoil: Callable[[Scene], Callable[[float], hd.Volume]]
+
+
+def added(pattern: Callable[[Scene], Image]) -> Callable[[Scene], Callable[[float], hd.Volume]]:
+    """Spoil by what severity 1 adds to the clean image."""
+
+    def prepare(scene: Scene) -> Callable[[float], hd.Volume]:
+        drawn = pattern(scene)
+        return lambda severity: scene.spoiled(drawn, severity)
+
+    return prepare
+
+
+def thick_slices(scene: Scene) -> Callable[[float], hd.Volume]:
+    """Average whole slices of the clean CT: thickness and spacing are the severity, a multiple of the clean CT's."""
+
+    def at(thickness_mm: float) -> hd.Volume:
+        fine = on_grid(scene.clean, scene.head.labels)
+        factor = round(thickness_mm / fine.spacing[0])
+        count = len(fine.array) // factor
+        thick = fine.array[: count * factor].reshape(count, factor, *fine.array.shape[1:]).mean(axis=1)
+        affine = fine.affine.copy()
+        affine[:3, 3] += (factor - 1) / 2 * affine[:3, 0]
+        affine[:3, 0] *= factor
+        return hd.Volume(thick, affine, coordinate_system="PATIENT")
+
+    return at
 
 
 def _painted(labels: hd.Volume, seed: int, **change: float) -> Image:
@@ -158,10 +184,11 @@ def cupping(scene: Scene) -> Image:
 
 
 ARTEFACTS = (
-    Artefact("noise", "HU", (60, 120, 220, 380), noise),
-    Artefact("low dose", "× the noise of full dose", (4, 5.5, 10), low_dose),
-    Artefact("streaks of crowns", "HU", (2000,), crown_streaks),
-    Artefact("streaks near the joint", "HU", (300, 400, 500, 1500), screw_streaks),
-    Artefact("cone-beam grey values", "of the change", (1.0,), grey_values),
-    Artefact("cupping", "HU", (500, 1200), cupping),
+    Artefact("noise", "HU", (60, 120, 220, 380), added(noise)),
+    Artefact("low dose", "× the noise of full dose", (4, 5.5, 10), added(low_dose)),
+    Artefact("streaks of crowns", "HU", (2000,), added(crown_streaks)),
+    Artefact("streaks near the joint", "HU", (300, 400, 500, 1500), added(screw_streaks)),
+    Artefact("cone-beam grey values", "of the change", (1.0,), added(grey_values)),
+    Artefact("cupping", "HU", (500, 1200), added(cupping)),
+    Artefact("thick slices", "mm", (1.0, 1.5), thick_slices),
 )

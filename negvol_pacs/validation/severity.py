@@ -106,11 +106,11 @@ def true_masks(head: Head) -> dict[Side, JointMasks]:
 
 def follow(scene: Scene, artefact: Artefact, truth: Findings, find: Finder, clean: Step) -> Curve:
     """Measure a head at each severity of an artefact, beside the errors without it."""
-    pattern = artefact.pattern(scene)
+    spoiled = artefact.spoil(scene)
     steps = [clean]
     for severity in artefact.severities:
         try:
-            found = find(scene.spoiled(pattern, severity))
+            found = find(spoiled(severity))
         except SeriesRefused:
             steps.append({key: Reading(None, frozenset({QualityFlag.JOINT_NOT_FOUND})) for key in _numbers(truth)})
             continue

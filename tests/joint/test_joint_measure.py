@@ -149,6 +149,13 @@ def test_bone_contact_is_flagged(joint):
     assert QualityFlag.BONE_CONTACT in found.flags
 
 
+def test_bone_that_touches_the_neck_is_no_contact_in_the_joint(joint):
+    at = np.array([0.0, -5.5, -9.0])
+    beside = dataclasses.replace(joint, tb=lambda p: np.minimum(joint.tb(p), np.linalg.norm(p - at, axis=-1) - 3.0))
+    found = measure(both(beside, spacing=0.6)).joints[Side.RIGHT]
+    assert QualityFlag.BONE_CONTACT not in found.flags
+
+
 def test_an_open_mouth_has_no_negative_volume(joint):
     opened = dataclasses.replace(joint, mc=lambda p: joint.mc(p - [0, 12.0, -5.0]))
     found = measure(both(opened, spacing=0.6)).joints[Side.RIGHT]

@@ -77,3 +77,12 @@ def test_grey_values_and_cupping(scene: Scene) -> None:
 def test_no_severity_no_change(scene: Scene) -> None:
     clean = np.clip(scene.clean, -1024, 3071)
     assert (scene.spoiled(artefacts.cupping(scene), 0.0).array == clean).all()
+
+
+def test_thick_slices_lie_where_the_thin_ones_were(scene):
+    fine = scene.head.labels.spacing
+    thick = artefacts.thick_slices(scene)(3 * fine[0])
+    assert thick.spacing == pytest.approx((3 * fine[0], *fine[1:]))
+    assert (thick.array[4] == scene.clean[12:15].mean(axis=0)).all()
+    place = scene.head.labels.map_indices_to_reference(np.array([[13, 5, 6]]))
+    assert thick.map_indices_to_reference(np.array([[4, 5, 6]])) == pytest.approx(place)

@@ -15,10 +15,10 @@ from negvol_pacs.segmentation.grid import on_grid
 from negvol_pacs.training.phantom import Head
 from negvol_pacs.training.phantom.anatomy import Individual
 from negvol_pacs.validation import plots, severity
-from negvol_pacs.validation.artefacts import Artefact, Scene
+from negvol_pacs.validation.artefacts import Artefact, Scene, added
 
 DOUBT = frozenset({QualityFlag.SEGMENTATION_DOUBTFUL})
-SCALED = Artefact("scaled", "times", (1, 2, 3), lambda scene: np.ones_like(scene.clean))
+SCALED = Artefact("scaled", "times", (1, 2, 3), added(lambda scene: np.ones_like(scene.clean)))
 
 
 def findings(volume: float, width: float, flags: frozenset[QualityFlag] = frozenset()) -> Findings:
