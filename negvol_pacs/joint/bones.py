@@ -12,7 +12,7 @@ from negvol_pacs.joint.surface import shared_area
 BELOW_WIDEST_MM = 3.0
 WIDEST_WITHIN_MM = 10.0  # of the highest point
 LEVELS_MM = 0.25
-WIDE = 0.85  # sections of so much of the largest area settle where the head is widest
+WIDE = 0.92  # sections of so much of the largest width settle where the head is widest
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ def measure_head(mc: Manifold, frame: Frame) -> Head | None:
     Head or None
         None when the condyle is shorter than its head.
     """
-    turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [frame.superior])
+    turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], [frame.superior, frame.left])
     upright = mc.transform(np.column_stack([turn.as_matrix(), np.zeros(3)]))
     _, _, bottom, _, _, top = upright.bounding_box()
     levels = np.arange(top, max(bottom, top - WIDEST_WITHIN_MM), -LEVELS_MM)
-    areas = np.array([upright.slice(level).area() for level in levels])
-    wide = np.maximum(areas - WIDE * areas.max(), 0)
-    cut = float(levels @ wide / wide.sum()) - BELOW_WIDEST_MM
+    bounds = np.array([upright.slice(level).bounds() for level in levels[1:]])  # the first one touches the top
+    width = bounds[:, 2] - bounds[:, 0]  # from side to side: most osteophytes stand in front
+    wide = np.maximum(width - WIDE * width.max(), 0)
+    cut = float(levels[1:] @ wide / wide.sum()) - BELOW_WIDEST_MM
     if not bottom < cut:
         return None
     head = upright.trim_by_plane((0, 0, 1), cut)

@@ -34,6 +34,14 @@ def test_a_flattened_head_has_lost_its_top(side, head, lost):
     assert flat.volume == pytest.approx(measure_head(joint.mc, joint.frame).volume - top, rel=0.01)
 
 
+def test_an_osteophyte_in_front_only_adds():
+    joint = make(Side.LEFT, STRAIGHT)
+    at = np.array([0.0, -4.5, 1.0])  # posterior is y
+    grown = measure_head(joint.mc + Manifold.sphere(1.5, 48).translate(tuple(at)), joint.frame)
+    added = (Manifold.sphere(1.5, 48).translate(tuple(at)) - joint.mc).volume()
+    assert grown.volume == pytest.approx(measure_head(joint.mc, joint.frame).volume + added, abs=0.5)
+
+
 def test_head_does_not_depend_on_the_length_of_the_neck():
     short, long = (measure_head(make(Side.LEFT, STRAIGHT, neck=n).mc, make(*HEADS[0]).frame) for n in (12.0, 28.0))
     assert short.volume == pytest.approx(long.volume, rel=1e-4)
