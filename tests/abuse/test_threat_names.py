@@ -19,7 +19,7 @@ from negvol_pacs.config import Peer
 from negvol_pacs.network import admission
 from negvol_pacs.network.worklist import Worklist
 from negvol_pacs.series import selection
-from negvol_pacs.storage import identify, inbox
+from negvol_pacs.storage import identify, inbox, place
 from negvol_pacs.storage.inbox import Inbox
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
@@ -31,7 +31,7 @@ def test_a_uid_that_is_a_path_names_no_file(switch, node, tmp_path):
     anything = lambda *_: True  # noqa: E731
     switch.off(inbox, "is_uid", anything)
     switch.off(identify, "is_uid", anything)
-    switch.off(inbox, "_relative", lambda identity, _sha256: f"objects/{identity.sop_uid}.dcm")
+    switch.off(place, "of_object", lambda identity, _sha256: f"objects/{identity.sop_uid}.dcm")
     switch.off(Inbox, "_below_root", lambda self, relative: self._root / relative)
     uid, ds = "../../escaped", ct_slice()
     ds.SOPInstanceUID = uid

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from conftest import CENTRES
+from two_joints import CENTRES
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.widths import WidthMap

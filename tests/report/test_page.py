@@ -5,8 +5,8 @@ from dataclasses import replace
 import highdicom as hd
 import numpy as np
 import pytest
-from conftest import CENTRES, RADII
 from PIL import Image
+from two_joints import CENTRES, RADII
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.joint.findings import JointMeasurements, Measurement

@@ -9,9 +9,9 @@ import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import GRIDS
 from pydicom import Dataset, dcmread
 from pydicom.uid import LegacyConvertedEnhancedCTImageStorage, XRay3DCraniofacialImageStorage
+from two_joints import GRIDS
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import JointNotFound, SegmentationEmpty

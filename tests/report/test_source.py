@@ -6,8 +6,8 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-from conftest import CENTRES, make_series
 from pydicom import Dataset, dcmread
+from two_joints import CENTRES, make_series
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.mesh import Mesh

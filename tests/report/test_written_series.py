@@ -3,8 +3,8 @@
 import highdicom as hd
 import numpy as np
 import pytest
-from conftest import grid
 from test_seg import centroids, expected_centroids
+from two_joints import grid
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.config import SeriesRules

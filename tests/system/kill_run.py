@@ -10,8 +10,8 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-from conftest import Orthanc
 from forged_node import Forge, ForgedNode
+from peers import Orthanc
 from pydicom import dcmread
 
 from negvol_pacs.config import Config, Destination, Limits, load

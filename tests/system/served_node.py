@@ -12,7 +12,7 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-from conftest import Orthanc, free_port, need, running, wait_for
+from peers import Orthanc, free_port, need, running, wait_for
 
 from negvol_pacs.anatomy import Side
 

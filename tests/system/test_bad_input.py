@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 import structlog
-from conftest import free_port, need, wait_for
+from peers import free_port, need, wait_for
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset

@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Orthanc, wait_for
 from forged_node import Forge, ForgedNode
 from kill_run import CONFIG, SLICES, STUDY, send_acknowledged, settled, write_series
+from peers import Orthanc, wait_for
 
 from negvol_pacs.storage.records import DeliveryState
 from negvol_pacs.workflow import layout

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pydicom
 import pytest
-from conftest import Orthanc, free_port, need, running, wait_for
 from invented_reports import head, invent, report, save
+from peers import Orthanc, free_port, need, running, wait_for
 from typer.testing import CliRunner
 
 from negvol_pacs.cli import app

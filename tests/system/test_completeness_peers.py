@@ -10,7 +10,7 @@ import highdicom as hd
 import numpy as np
 import pytest
 import requests
-from conftest import Orthanc, wait_for
+from peers import Orthanc, wait_for
 from pydicom import dcmread
 from structlog.testing import capture_logs
 

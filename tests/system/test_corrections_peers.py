@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import Orthanc, wait_for
 from outlined_head import OutlinedHead, outlined_head
+from peers import Orthanc, wait_for
 from served_node import storescu
 from structlog.testing import capture_logs
 from typer.testing import CliRunner

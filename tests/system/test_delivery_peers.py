@@ -9,8 +9,8 @@ import highdicom as hd
 import numpy as np
 import pytest
 import requests
-from conftest import Orthanc, wait_for
 from invented_reports import head, invent, report, save
+from peers import Orthanc, wait_for
 from pydicom.uid import CTImageStorage
 from structlog.testing import capture_logs
 

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 import requests
-from conftest import Orthanc, need, wait_for
+from peers import Orthanc, need, wait_for
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 from served_node import ServedNode, condyle_centroids, serve, storescu

@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Orthanc, free_port, wait_for
 from forged_node import Forge, ForgedNode
 from kill_points import fill
 from kill_run import STUDY, run, table, write_series
+from peers import Orthanc, free_port, wait_for
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE

@@ -14,9 +14,9 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from conftest import Orthanc, wait_for
 from forged_node import Forge, ForgedNode
 from kill_run import SLICES, STUDY, Outcome, run, settled, table, write_series
+from peers import Orthanc, wait_for
 
 from negvol_pacs.config import load
 from negvol_pacs.workflow import layout

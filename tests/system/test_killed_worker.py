@@ -8,7 +8,7 @@ from pathlib import Path
 import highdicom as hd
 import pydicom
 import pytest
-from conftest import Orthanc, wait_for
+from peers import Orthanc, wait_for
 from served_node import ServedNode, condyle_centroids, serve, storescu
 
 from negvol_pacs.anatomy import Side

@@ -16,11 +16,11 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
-from conftest import Orthanc, free_port, need, running, wait_for
 from forged_node import Forge, ForgedNode
 from kill_run import CONFIG
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from peers import Orthanc, free_port, need, running, wait_for
 from pydicom import dcmread
 from served_node import NEGVOL
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import highdicom as hd
 import pydicom
 import pytest
-from conftest import Orthanc, wait_for
+from peers import Orthanc, wait_for
 from served_node import condyle_centroids, serve
 
 from negvol_pacs.anatomy import Side

@@ -154,7 +154,9 @@ def test_measurements_are_anatomically_sane_and_true(
         assert ours[quantity].value == pytest.approx(true[quantity].value, abs=1.0)
     assert ours[Quantity.NV_VOLUME].value == pytest.approx(true[Quantity.NV_VOLUME].value, rel=0.1)
     # On this patient's left side the two bones touch in four voxels of the label map.
-    assert results[name].findings.joints[side].flags <= ({QualityFlag.BONE_CONTACT} if side is Side.LEFT else set())
+    # The left joint touches: which bone the touching part belongs to is not clear.
+    touching = {QualityFlag.BONE_CONTACT, QualityFlag.SURFACES_UNCLEAR}
+    assert results[name].findings.joints[side].flags <= (touching if side is Side.LEFT else set())
 
 
 @each_grid

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from conftest import _PLUGINS, free_port, need, running, wait_for
+from peers import PLUGINS, free_port, need, running, wait_for
 from pydicom import Dataset, dcmread
 
 from negvol_pacs.config import Config, Limits, Node, Peer, Ris, Worklist
@@ -106,7 +106,7 @@ def orthanc_worklist(loopback_only: None, tmp_path_factory: pytest.TempPathFacto
         "DicomAlwaysAllowFind": True,
         "DicomAlwaysAllowFindWorklist": True,
         "DicomModalities": {"negvol": {"AET": "NEGVOL", "Host": "127.0.0.1", "Port": 104}},
-        "Plugins": [str(_PLUGINS / "libModalityWorklists.so")],
+        "Plugins": [str(PLUGINS / "libModalityWorklists.so")],
         "Worklists": {"Enable": True, "Database": str(folder / "orders")},
     }
     (folder / "orthanc.json").write_text(json.dumps(settings))

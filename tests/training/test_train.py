@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +123,7 @@ def test_training_stops_early_and_keeps_the_best_weights(config: TrainConfig, tm
     assert list((tmp_path / "runs" / "bones" / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("architecture", ["unet", "multiplanar-unet"])
+@pytest.mark.parametrize(("loss", "architecture"), list(zip(LOSSES, cycle(["unet", "multiplanar-unet"]), strict=False)))
 def test_every_loss_trains_other_networks(loss: Loss, architecture: str, config: TrainConfig, tmp_path: Path) -> None:
     chosen = replace(config, loss=loss, architecture=architecture, channels=(4, 4, 8), tensorboard=False)
     learner = Learner(chosen, tmp_path / "checkpoint.pt")

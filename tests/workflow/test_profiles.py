@@ -31,6 +31,7 @@ def test_results_by_called_ae_title_even_when_the_ledger_was_lost_and_deletion_a
     node.kill("receiver")
     for path in [*node.state.glob("ledger.db*"), *node.state.glob("workflow.db*")]:
         path.unlink()
+    assert "96 images of 2 studies" in node.cli("rebuild").stdout
     node.start("receiver")
     until(node.listening)
     node.start("worker")
