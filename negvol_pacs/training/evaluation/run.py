@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,10 @@ def _test_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> li
     distances = [signed_distance(part.astype(np.float32), study.spacing_mm) for part in odds[1:]]
     empty = np.zeros_like(joint.mc)
     mc, tb, nv = empty, empty, None
-    try:
+    with suppress(JointError):  # nothing was outlined: its Dice is 0, and there is no negative volume
         masks = masks_of(distances[0], distances[1], joint.centre, study)
         mc, tb = masks.mc.array > 0.5, masks.tb.array > 0.5
         nv = negative_volume(masks)
-    except JointError:
-        pass  # nothing was outlined: its Dice is 0, and there is no negative volume
     rows: list[Row] = []
     for name, answer, truth, likely in (("MC", mc, joint.mc, seen[1]), ("TB", tb, joint.tb, seen[2])):
         near = truth | answer  # beyond the joint a network may well see bone
