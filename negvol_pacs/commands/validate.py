@@ -21,12 +21,14 @@ def validate(
     ] = False,
     poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
     joints: Annotated[int, typer.Option(min=1, help="Random joints whose negative volume is checked.")] = 60,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the parts that an earlier run left in REPORT.")
+    ] = False,
     output: Annotated[Path, typer.Option("--out", "-o", file_okay=False)] = Path("negvol-validation"),
 ) -> None:
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
     from negvol_pacs.validation import report, run
 
-    checks, path = run.everything(
-        output, quick=quick, labels=labels, pipeline=pipeline, count=poses, joints=joints, progress=out.print
-    )
+    extent = run.Extent(quick, labels, pipeline, poses, joints)
+    checks, path = run.everything(output, extent, resume=resume, progress=out.print)
     out.print(f"{report.verdict(checks)}: {path}", soft_wrap=True)

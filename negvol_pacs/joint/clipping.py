@@ -64,9 +64,7 @@ def _under_crests(bone: Manifold, opening: Plane) -> Manifold:
     """
     turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [opening.normal])
     level = np.column_stack([turn.as_matrix(), -turn.apply(opening.point)])
-    low = bone.transform(level).trim_by_plane((0, 0, 1), 0).trim_by_plane((0, 0, -1), -FIN_MM)
-    columns = Manifold.extrude(low.project(), FIN_MM + 1).translate(
-        (0, 0, -1)
-    )  # well through: faces in one plane leave films
+    low = bone.transform(level).slice(FIN_MM)
+    columns = Manifold.extrude(low, FIN_MM + 1).translate((0, 0, -1))  # well through: faces in one plane leave films
     back = np.column_stack([turn.as_matrix().T, opening.point])
     return columns.transform(back)

@@ -13,12 +13,19 @@ TOLERANCE_MM = 1e-3  # rays are cast in float32, and booleans are exact only to 
 ROUNDS = 6
 
 
-def crossings(mesh: Mesh) -> NDArray[np.int64]:
+def crossings(mesh: Mesh, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     """Find where a surface crosses itself.
 
     Every edge is held against all triangles; a candidate counts when in double precision
     both ends lie more than a micrometre off the triangle's plane, on either side, and the
     edge passes more than a micrometre inside the triangle's sides.
+
+    Parameters
+    ----------
+    mesh
+        Closed surface, mm.
+    among
+        Vertices whose edges are held against it, shape (n,); default: all.
 
     Returns
     -------
@@ -26,6 +33,8 @@ def crossings(mesh: Mesh) -> NDArray[np.int64]:
         Vertices of the crossing edges and crossed triangles, sorted; empty when there is none.
     """
     edge = edges(mesh.triangles)
+    if among is not None:
+        edge = edge[among[edge].any(axis=1)]
     start, end = mesh.vertices[edge[:, 0]], mesh.vertices[edge[:, 1]]
     ray, triangle = Rays(mesh).all_hits(start, end)
     own = (mesh.triangles[triangle][:, :, None] == edge[ray][:, None, :]).any(axis=(1, 2))
@@ -62,7 +71,7 @@ def unfold(mesh: Mesh, allowed: NDArray[np.bool_]) -> Mesh:
     vertices = mesh.vertices
     average = averaging(mesh.triangles, len(vertices))
     for rings in range(2, 2 + ROUNDS):
-        crossing = crossings(Mesh(vertices, mesh.triangles))
+        crossing = crossings(Mesh(vertices, mesh.triangles), allowed)
         patch = np.zeros(len(vertices))
         patch[crossing] = 1
         patch *= allowed

@@ -96,8 +96,8 @@ def section(mesh: Mesh, origin: Point, normal: Point) -> NDArray[np.float64]:
     """
     side = (mesh.vertices - origin) @ normal
     side = np.where(np.abs(side) < 1e-9, 1e-9, side)
-    positive = (side > 0)[mesh.triangles]
-    cut = mesh.triangles[positive.any(axis=1) & ~positive.all(axis=1)]
+    a, b, c = (side > 0)[mesh.triangles.T]
+    cut = mesh.triangles[(a != b) | (b != c)]
     above = side[cut] > 0
     lone = np.where(above.sum(axis=1) == 1, above.argmax(axis=1), (~above).argmax(axis=1))
     row = np.arange(len(cut))

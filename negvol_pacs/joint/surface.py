@@ -16,7 +16,7 @@ from negvol_pacs.segmentation.masks import JointMasks
 
 SMOOTHING_VOXELS = 0.5  # moves a surface of 5 mm radius by less than 0.01 mm at 0.4 mm spacing
 CRUMB_MM3 = 5.0  # smaller pieces of temporal bone are noise and must not confine the joint space
-SIMPLIFY_MM = 0.005  # collapses marching cubes' slivers, which spoil cotangents
+SIMPLIFY_MM = 0.01  # collapses marching cubes' slivers, which spoil cotangents
 MARGIN_MM = 1.0
 LONGEST_EDGE_MM = 1.0  # of the condyle: where simplifying left a flat piece bare, nothing could inflate
 
@@ -136,14 +136,11 @@ def _runs(mesh: Mesh64) -> list[tuple[int, NDArray[np.float64]]]:
 
 def _cropped(volume: hd.Volume, name: str) -> hd.Volume:
     """Return the part with any bone, and a margin as wide as the smoothing."""
-    some = volume.array > 0
-    box = []
-    for axis in range(3):
-        filled = np.flatnonzero(some.any(axis=tuple({0, 1, 2} - {axis})))
-        if not len(filled):
-            raise SegmentationEmpty(f"no {name} in the volume of interest")
-        box.append(slice(max(0, int(filled[0]) - 2), min(some.shape[axis], int(filled[-1]) + 3)))
-    return volume[tuple(box)]
+    box = ndimage.find_objects((volume.array > 0).view(np.uint8))
+    if not box:
+        raise SegmentationEmpty(f"no {name} in the volume of interest")
+    ends = zip(box[0], volume.spatial_shape, strict=True)
+    return volume[tuple(slice(max(0, side.start - 2), min(size, side.stop + 2)) for side, size in ends)]
 
 
 def _smoothed(volume: hd.Volume) -> NDArray[np.float32]:
@@ -173,17 +170,16 @@ def _nearest_piece(labels: NDArray[np.int32], volume: hd.Volume, centre: NDArray
 def _without_cavities(volume: hd.Volume, probability: NDArray[np.float32]) -> hd.Volume:
     """Return a probability in place of a volume's own, 1 in cavities that bone encloses."""
     around, _ = ndimage.label(np.pad(probability < 0.5, 1, constant_values=True))
-    field = np.where((around > 0) & (around != around[0, 0, 0]), 1, np.pad(probability, 1))[1:-1, 1:-1, 1:-1]
-    if not field.max() > 0.5:
-        raise SegmentationEmpty("the bone vanishes when smoothed")
-    return volume.with_array(field.astype(np.float32))
+    outside = around[0, 0, 0]
+    around = around[1:-1, 1:-1, 1:-1]
+    return volume.with_array(np.where((around > 0) & (around != outside), np.float32(1), probability))
 
 
 def _surface(volume: hd.Volume) -> Mesh:
     """Return the 0.5 level, closed where the volume ends."""
     field = np.pad(volume.array, 1)
     if not field.max() > 0.5:
-        raise SegmentationEmpty("no bone in the box")
+        raise SegmentationEmpty("no bone is left where its surface is sought")
     vertices, triangles, _, _ = marching_cubes(field, 0.5)
     affine = volume.affine
     vertices = (vertices - 1) @ affine[:3, :3].T + affine[:3, 3]

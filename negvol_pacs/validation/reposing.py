@@ -1,7 +1,9 @@
 """One head in many positions and on many grids: how far each measure scatters."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -126,6 +128,11 @@ def numbers(study: Study) -> list[dict[str, object]]:
     ]
 
 
+def write_numbers(study: Study, path: Path) -> None:
+    """Write what was measured in each pose as JSON."""
+    path.write_text(json.dumps(numbers(study), indent=1) + "\n", encoding="utf-8")
+
+
 def introduction(count: int) -> list[str]:
     """Return what the tables show."""
     return [
@@ -133,7 +140,7 @@ def introduction(count: int) -> list[str]:
         f"Each head in {count} positions: turned by up to {TURN_DEG:g}° about each axis, shifted by up to",
         f"{SHIFT_MM:g} mm; grids of 0.3 to 0.6 mm and of 0.4 mm with slices of 0.8 mm, in turn. From true masks half",
         "of the scatter is allowed that a painted CT may have. Scatter: standard deviation, or coefficient of",
-        "variation (%). Each pose is in `reposing.json`.",
+        "variation (%). Each pose is in `reposing-N.json`.",
     ]
 
 

@@ -41,9 +41,13 @@ def stand_ins(monkeypatch):
         monkeypatch.setattr(plots, picture, lambda _, path: path.touch())
 
 
+def studies(folder, extent):
+    return [study() for _, study in run.Plan(folder, extent, print).studies()]
+
+
 def test_heads_that_are_re_posed(stand_ins, tmp_path):
-    assert [study.name for study in run.studies(2)] == ["Analytic head, true masks"]
-    every = list(run.studies(3, tmp_path, pipeline=True))
+    assert [study.name for study in studies(tmp_path, run.Extent())] == ["Analytic head, true masks"]
+    every = studies(tmp_path, run.Extent(labels=tmp_path, pipeline=True, poses=3))
     assert [study.name for study in every] == [
         "Analytic head, true masks",
         "Label map, true masks",
@@ -56,16 +60,36 @@ def test_heads_that_are_re_posed(stand_ins, tmp_path):
 
 
 def test_report_has_tables_pictures_and_every_pose(stand_ins, tmp_path):
-    checks, path = run.everything(tmp_path, pipeline=True, count=2)
+    checks, path = run.everything(tmp_path, run.Extent(pipeline=True, poses=2))
     text = path.read_text()
     assert len(checks) == 3 * 12
     assert text.index("## Re-posing") < text.index("### Analytic head") < text.index("### Synthetic head, painted CT")
     assert all((tmp_path / f"reposing-{n}.png").exists() and f"(reposing-{n}.png)" in text for n in (1, 2, 3))
-    rows = json.loads((tmp_path / "reposing.json").read_text())
-    assert len(rows) == 6
+    rows = json.loads((tmp_path / "reposing-3.json").read_text())
+    assert len(rows) == 2
     assert rows[-1]["values"]["H_LR"] == 2.0
 
 
+def test_interrupted_run_goes_on(stand_ins, tmp_path, monkeypatch):
+    class Interrupted(Exception):
+        pass
+
+    def stop(**_):
+        raise Interrupted
+
+    extent = run.Extent(pipeline=True, poses=2)
+    whole = run.everything(tmp_path / "whole", extent)[1].read_text()
+    with monkeypatch.context() as broken:
+        broken.setattr(severity, "run", stop)
+        with pytest.raises(Interrupted):
+            run.everything(tmp_path / "parts", extent)
+    with monkeypatch.context() as measured:
+        measured.setattr(reposing, "run", None)
+        assert run.everything(tmp_path / "parts", extent, resume=True)[1].read_text() == whole
+        with pytest.raises(TypeError):
+            run.everything(tmp_path / "parts", extent)
+
+
 def test_quick_run_has_no_poses(stand_ins, tmp_path):
-    run.everything(tmp_path, quick=True, pipeline=True)
-    assert not (tmp_path / "reposing.json").exists()
+    run.everything(tmp_path, run.Extent(quick=True, pipeline=True))
+    assert not list(tmp_path.glob("reposing*"))
