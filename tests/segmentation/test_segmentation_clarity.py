@@ -51,7 +51,8 @@ def test_flags() -> None:
     assert not flags(image())
     assert not flags(image(0.5 * clarity.NOISE_LIMIT_HU))
     assert QualityFlag.IMAGE_NOISY in flags(image(1.2 * clarity.NOISE_LIMIT_HU))
-    assert flags(image(band_hu=800.0)) == {QualityFlag.SURFACES_UNCLEAR}
+    assert not flags(image(band_hu=800.0))
+    assert flags(image(band_hu=1200.0)) == {QualityFlag.SURFACES_UNCLEAR}
 
 
 def test_outlines_that_the_image_does_not_confirm() -> None:
