@@ -21,6 +21,9 @@ def validate(
     ] = False,
     poses: Annotated[int, typer.Option(min=2, help="Of each re-posed head.")] = 30,
     joints: Annotated[int, typer.Option(min=1, help="Random joints whose negative volume is checked.")] = 60,
+    painted: Annotated[
+        int, typer.Option("--confidence", min=0, help="Painted joints whose predicted Dice is held against the true.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Take the parts that an earlier run left in REPORT.")
     ] = False,
@@ -29,6 +32,6 @@ def validate(
     """Measure joints whose numbers are known and write a report (Markdown, JSON and pictures)."""
     from negvol_pacs.validation import report, run
 
-    extent = run.Extent(quick, labels, pipeline, poses, joints)
+    extent = run.Extent(quick, labels, pipeline, poses, joints, painted)
     checks, path = run.everything(output, extent, resume=resume, progress=out.print)
     out.print(f"{report.verdict(checks)}: {path}", soft_wrap=True)

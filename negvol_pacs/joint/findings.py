@@ -37,6 +37,8 @@ class Quantity(Enum):
     HEAD_AREA = ("Head area", "mm2")
     FOSSA_AREA = ("Fossa area", "mm2")
     SPHERE = ("Sphere volume", "mm3")
+    MC_DICE = ("MC Dice", "{ratio}")
+    TB_DICE = ("TB Dice", "{ratio}")
     S_LR = ("S_LR", "{ratio}")
     H_LR = ("H_LR", "mm")
     H95_LR = ("H95_LR", "mm")
@@ -115,7 +117,8 @@ class JointMeasurements:
     side
         Side of the patient.
     measurements
-        One entry a quantity of this side, also when missing.
+        One entry a quantity of this side, also when missing; the predicted Dice only of
+        bones that were segmented.
     landmarks
         LPS mm, shape (3,) each; only those found.
     mc, tb, nv

@@ -10,7 +10,7 @@ from manifold3d import Manifold
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from negvol_pacs.anatomy import Side
+from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import InflationError, JointError
 from negvol_pacs.joint.angles import horizontal_condylar_angle, posterior_border, sagittal_ramus_angle
 from negvol_pacs.joint.bones import articulating_area, measure_head
@@ -49,6 +49,7 @@ WIDTHS = {
 SPATIAL = (Quantity.NV_VOLUME, Quantity.NV_AREA, Quantity.FOSSA_AREA, *WIDTHS)
 HEAD = (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA)
 SPHERE = (Quantity.SPHERE,)
+PREDICTED = {Structure.MC: Quantity.MC_DICE, Structure.TB: Quantity.TB_DICE}
 SIDED = FOSSA + SAGITTAL + CORONAL + ANGLES + SPATIAL + HEAD + SPHERE
 BILATERAL = (Quantity.S_LR, Quantity.H_LR, Quantity.H95_LR, Quantity.D_LR, Quantity.W_LR, Quantity.AXIS)
 _EVERY_NUMBER = frozenset({QualityFlag.COARSE_SPACING})
@@ -131,6 +132,8 @@ class _Joint:
     def __post_init__(self) -> None:
         self.flags |= self.masks.flags
         self.landmarks[Landmark.CONDYLE_CENTRE] = np.asarray(self.masks.centre, dtype=np.float64)
+        for structure, dice in self.masks.dice.items():
+            self._take(PREDICTED[structure], dice)
         self.surfaces = self._try(lambda: build_surfaces(self.masks), SIDED)
         self.bone = Rays(self.surfaces.tb) if self.surfaces else None
 
@@ -286,7 +289,7 @@ class _Joint:
     def _result(self, surfaces: JointSurfaces | None, nv: Mesh | None) -> JointMeasurements:
         return JointMeasurements(
             side=self.masks.side,
-            measurements={quantity: self.numbers[quantity] for quantity in SIDED},
+            measurements={q: self.numbers[q] for q in (*SIDED, *(PREDICTED[bone] for bone in self.masks.dice))},
             landmarks=self.landmarks,
             mc=surfaces.mc if surfaces else None,
             tb=surfaces.tb if surfaces else None,

@@ -11,6 +11,9 @@ from negvol_pacs.report.document import Report, parse_date, parse_time
 from negvol_pacs.report.patient import Patient
 from negvol_pacs.series.series import Series
 
+_NO_SIZE = frozenset({Quantity.MC_DICE, Quantity.TB_DICE})
+"""Say how good a segmentation is, not how large something is."""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -79,6 +82,7 @@ def changes_since(prior: Report, findings: Findings, algorithm: Algorithm) -> Ch
         numbers[side] = {
             quantity: _difference(number, before.get(quantity), other)
             for quantity, number in findings.numbers(side).items()
+            if quantity not in _NO_SIZE
         }
     return Changes(prior, numbers)
 

@@ -51,6 +51,8 @@ _QUANTITIES = {
     Quantity.HEAD_AREA: ("HEAD_AREA", SCHEME, "Surface area of condylar head"),
     Quantity.FOSSA_AREA: ("FOSSA_AREA", SCHEME, "Surface area of articulating part of mandibular fossa"),
     Quantity.SPHERE: ("SPHERE", SCHEME, "Volume of sphere over fossa minus bones"),
+    Quantity.MC_DICE: ("MC_DICE", SCHEME, "Predicted Dice of condyle"),
+    Quantity.TB_DICE: ("TB_DICE", SCHEME, "Predicted Dice of temporal bone"),
     Quantity.S_LR: ("S_LR", SCHEME, "Ratio of surface areas of negative volumes"),
     Quantity.H_LR: ("H_LR", SCHEME, "Hausdorff distance of negative volumes"),
     Quantity.H95_LR: ("H95_LR", SCHEME, "95th percentile Hausdorff distance of negative volumes"),
@@ -71,6 +73,9 @@ _METHODS = {
     ),
     **dict.fromkeys(
         (Quantity.HEAD_VOLUME, Quantity.HEAD_AREA), ("M_HEAD", SCHEME, "Head: condyle to 3 mm below its widest level")
+    ),
+    **dict.fromkeys(
+        (Quantity.MC_DICE, Quantity.TB_DICE), ("M_DICE", SCHEME, "Dice: predicted from doubts of the segmentation")
     ),
     Quantity.S_LR: ("M_S_LR", SCHEME, "S_LR: larger area by smaller area"),
     Quantity.H_LR: ("M_H_LR", SCHEME, "H_LR: left against mirrored right, after alignment"),

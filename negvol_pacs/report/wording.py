@@ -31,6 +31,8 @@ NAMES = {
     Quantity.HEAD_AREA: "Surface area of condylar head",
     Quantity.FOSSA_AREA: "Surface area of fossa in the joint",
     Quantity.SPHERE: "Sphere minus bones, for comparison",
+    Quantity.MC_DICE: "Predicted Dice, condyle",
+    Quantity.TB_DICE: "Predicted Dice, temporal bone",
     Quantity.S_LR: "Area ratio (S_LR)",
     Quantity.H_LR: "Hausdorff distance (H_LR)",
     Quantity.H95_LR: "95 % Hausdorff distance (H95_LR)",
@@ -48,7 +50,10 @@ UNITS = {
 }
 
 _DECIMALS = {"mm2": 0, "mm3": 0}
-_FINE = (Quantity.S_LR, Quantity.H_LR, Quantity.H95_LR, Quantity.D_LR, Quantity.W_LR)
+_FINE = (
+    *(Quantity.MC_DICE, Quantity.TB_DICE),
+    *(Quantity.S_LR, Quantity.H_LR, Quantity.H95_LR, Quantity.D_LR, Quantity.W_LR),
+)
 
 
 def number(measurement: Measurement | None) -> str:

@@ -5,6 +5,7 @@ MC is the mandible within 20 mm of the centre of the condylar head, one piece; T
 skull's bone within 28 mm; enclosed cavities belong to the bone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import highdicom as hd
@@ -13,7 +14,7 @@ import scipy.ndimage as ndi
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import find_peaks
 
-from negvol_pacs.anatomy import Side
+from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import JointNotFound, SegmentationEmpty
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import grid
@@ -51,6 +52,8 @@ class JointMasks:
         all of the grid lies inside the field of view.
     flags
         What the segmentation doubts.
+    dice
+        Predicted Dice of MC and TB (`segmentation.confidence`); empty for true masks.
     """
 
     side: Side
@@ -59,6 +62,7 @@ class JointMasks:
     centre: NDArray[np.float64]
     inside: hd.Volume | None = None
     flags: frozenset[QualityFlag] = field(default_factory=frozenset)
+    dice: Mapping[Structure, float] = field(default_factory=dict)
 
 
 def joint_masks_from_labels(

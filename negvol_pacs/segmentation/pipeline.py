@@ -11,11 +11,11 @@ import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 
-from negvol_pacs.anatomy import Side
+from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import JointError, SegmentationEmpty
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.segmentation import clarity, edges, grid
+from negvol_pacs.segmentation import clarity, confidence, edges, grid
 from negvol_pacs.segmentation.bones import SUREST, Outline, outline, sigmoid
 from negvol_pacs.segmentation.calibration import AIR_HU, Calibration
 from negvol_pacs.segmentation.enhancement import enhance
@@ -81,7 +81,7 @@ def segment(volume: hd.Volume, networks: Networks, options: Pipeline, progress: 
         with ThreadPoolExecutor(1 if options.threads == 1 else 2) as pool:
             work = {
                 pool.submit(
-                    _joint, volume, centre, side=side, networks=networks, options=options, line=found.line
+                    segment_joint, volume, centre, side=side, networks=networks, options=options, line=found.line
                 ): side
                 for side, centre in found.centres.items()
             }
@@ -93,7 +93,7 @@ def segment(volume: hd.Volume, networks: Networks, options: Pipeline, progress: 
     return Segmentation({side: joints[side] for side in Side}, flags)
 
 
-def _joint(
+def segment_joint(
     volume: hd.Volume,
     centre: NDArray[np.float64] | JointError,
     *,
@@ -102,6 +102,21 @@ def _joint(
     options: Pipeline,
     line: Calibration,
 ) -> JointMasks | JointError:
+    """Segment the bones of one joint.
+
+    Parameters
+    ----------
+    volume
+        Grey values, any orientation and spacing; not changed.
+    centre
+        Where the condylar head was seen, LPS mm, or why it was not.
+    side
+        Which joint.
+    networks, options
+        As for `segment`.
+    line
+        Calibration of the grey values.
+    """
     if isinstance(centre, JointError):
         return centre
     try:
@@ -126,7 +141,10 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
         tb = enhance(image, sigmoid(tb_odds), tb, mc, grid.SPACING_MM)
     centre = _centre(mc, geometry, seen.centre)
     bones = [clarity.Traced(*fields) for fields in zip((mc_odds, tb_odds), outlined, snapped, strict=True)]
-    unclear = clarity.doubts(image, bones, grid.distance_from(geometry, centre), grid.SPACING_MM)
+    radius = grid.distance_from(geometry, centre)
+    unclear = clarity.doubts(image, bones, radius, grid.SPACING_MM)
+    odds = {Structure.MC: mc_odds, Structure.TB: tb_odds}
+    dice = {bone: confidence.predicted_dice(bone, field, radius) for bone, field in odds.items()}
     mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(
@@ -135,8 +153,9 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
         tb=grid.on_grid(tb, geometry),
         centre=centre,
         inside=None if inside.all() else grid.on_grid(inside, geometry),
+        dice=dice,
     )
-    return replace(masks, flags=_doubts(masks) | unclear)
+    return replace(masks, flags=_doubts(masks) | unclear | confidence.doubts(dice))
 
 
 def _centre(mc: NDArray[np.float32], geometry: hd.VolumeGeometry, rough: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from negvol_pacs.joint.findings import Quantity
+from negvol_pacs.segmentation.confidence import LIMITS as DICE_LIMITS
 from negvol_pacs.validation.check import Check
+from negvol_pacs.validation.confidence import BONES, Outcome
 from negvol_pacs.validation.reposing import KEYS, Study, label
 from negvol_pacs.validation.severity import LENGTH_LIMIT_MM, VOLUME_LIMIT, Curve
 
@@ -34,6 +36,7 @@ CURVES = (
 )
 LIMITS = {"%": VOLUME_LIMIT, "mm": LENGTH_LIMIT_MM}
 _DPI = 100
+_LEAST = 1e-3
 MARKERS = "osD^v"
 
 
@@ -108,6 +111,24 @@ def severity(curve: Curve, path: Path) -> None:
         panel.legend(fontsize="x-small")
     for panel in axes[len(quantities) :]:
         panel.axis("off")
+    _save(figure, path)
+
+
+def confidence(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Draw predicted against true Dice of both bones; axes are logarithmic in what is missing to 1."""
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    figure.suptitle("1 - Dice, predicted and true; dashed: limit of the quality flag")
+    spoiled = list(dict.fromkeys(outcome.spoiled for outcome in outcomes))
+    for axes, bone in zip(figure.subplots(1, 2), BONES, strict=True):
+        for number, kind in enumerate(spoiled):
+            own = [outcome for outcome in outcomes if outcome.spoiled == kind]
+            xs, ys = ([max(1 - getattr(o, which)[bone], _LEAST) for o in own] for which in ("true", "predicted"))
+            axes.plot(xs, ys, MARKERS[number % len(MARKERS)], color=f"C{number}", label=kind)
+        axes.axline((0.01, 0.01), (0.1, 0.1), color="0.7")
+        axes.axhline(1 - DICE_LIMITS[bone], color="0.5", linestyle="--")
+        axes.axvline(1 - DICE_LIMITS[bone], color="0.5", linestyle="--")
+        axes.set(xscale="log", yscale="log", title=bone.value, xlabel="1 - true Dice", ylabel="1 - predicted Dice")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     _save(figure, path)
 
 

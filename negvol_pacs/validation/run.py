@@ -8,7 +8,18 @@ from pathlib import Path
 from negvol_pacs.config import Pipeline
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.segmentation.weights import load_networks
-from negvol_pacs.validation import accuracy, agreement, asymmetry, plots, report, reposing, severity, solidity, subvoxel
+from negvol_pacs.validation import (
+    accuracy,
+    agreement,
+    asymmetry,
+    confidence,
+    plots,
+    report,
+    reposing,
+    severity,
+    solidity,
+    subvoxel,
+)
 from negvol_pacs.validation.check import Check
 from negvol_pacs.validation.part import Part, kept
 from negvol_pacs.validation.poses import POSES, Pose
@@ -34,6 +45,8 @@ class Extent:
         Of each head.
     joints
         Random joints whose negative volume is checked.
+    painted
+        Painted joints whose predicted Dice is held against the true one.
     """
 
     quick: bool = False
@@ -41,6 +54,7 @@ class Extent:
     pipeline: bool = False
     poses: int = POSES
     joints: int = solidity.RANDOM
+    painted: int = 0
 
 
 def everything(
@@ -96,6 +110,8 @@ class Plan:
         """List the parts by name, each with what makes it."""
         yield "accuracy", self.accuracy
         yield "agreement", self.agreement
+        if self.extent.painted:
+            yield "confidence", self.confidence
         if self.extent.quick:
             return
         yield "asymmetry", self.asymmetry
@@ -121,6 +137,12 @@ class Plan:
             self.progress(f"{name}: mirrored, voxels")
             checks += agreement.mirrored(name, joint) + agreement.voxels(name, joint)
         return Part(checks)
+
+    def confidence(self) -> Part:
+        """Hold the predicted Dice of painted joints against the true one."""
+        checks, outcomes = confidence.run(self.extent.painted, progress=self.progress)
+        plots.confidence(outcomes, self._picture("confidence.png"))
+        return Part(checks, confidence.SECTION, confidence.markdown(outcomes))
 
     def asymmetry(self) -> Part:
         """Follow the measures through known asymmetries."""

@@ -3,6 +3,8 @@
 import highdicom as hd
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -43,6 +45,18 @@ def test_right_has_the_smaller_x_whatever_the_network_calls_it() -> None:
     places = found(heat((1, RIGHT, 12, 0.95), (0, LEFT, 12, 0.9)))
     assert_near(places[Side.RIGHT], RIGHT)
     assert_near(places[Side.LEFT], LEFT)
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_a_planted_mix_up_of_left_and_right_changes_nothing(seed: int, share: float) -> None:
+    """Whole blocks of both joints called by the other side's name: what counts is their sum, and where it lies."""
+    maps = heat((0, RIGHT, 12, 0.95), (1, LEFT, 12, 0.9))
+    blocks = np.random.default_rng(seed).random((20, 20, 20)) < share
+    mixed = np.kron(blocks, np.ones((5, 5, 5), np.bool_))
+    planted = np.where(mixed, maps[::-1], maps)
+    for side, centre in found(maps).items():
+        np.testing.assert_allclose(found(planted)[side], centre, atol=1e-4)
 
 
 def test_false_regions_lose_against_a_plausible_pair() -> None:
