@@ -28,6 +28,8 @@ _SMALLEST_PIECE_MM3 = 20.0
 _FAR_MM, _SMALLEST_FAR_PIECE_MM3 = 15.0, 200.0
 """So far from the head's centre a small piece confines nothing; beside the ramus it would touch the condyle."""
 _PROMINENCE_MM = 4.0
+_LEAST_PIECE = 0.2
+"""Of the largest piece: a field of view that ends above the chin leaves two."""
 _SMOOTHING_MM = 0.25
 
 
@@ -84,7 +86,7 @@ def joint_masks_from_labels(
         Of the canonical grid (64 mm cube around the condylar head).
     centre
         Centre of the condylar head, LPS mm, where it is known; else it is found in the
-        mandible, which must then be whole.
+        mandible, which must then have both sides.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def joint_masks_from_labels(
 
 
 def condyle_centre(mandible: hd.Volume, side: Side) -> NDArray[np.float64]:
-    """Centre of one condylar head of a whole mandible, LPS mm.
+    """Centre of one condylar head of a mandible with both sides, LPS mm.
 
     Seen from the side, a half of the mandible ends above in two peaks, the coronoid
     process and behind it the condyle. The centre is the centroid of the bone within 10 mm
@@ -123,8 +125,9 @@ def condyle_centre(mandible: hd.Volume, side: Side) -> NDArray[np.float64]:
     pieces, count = ndi.label(mandible.array)
     if count == 0:
         raise JointNotFound("There is no mandible.")
-    largest = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
-    points = grid.world(mandible, np.argwhere(pieces == largest))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    points = grid.world(mandible, np.argwhere((sizes >= _LEAST_PIECE * sizes.max())[pieces]))
     midline = (points[:, 0].min() + points[:, 0].max()) / 2
     points = points[(points[:, 0] < midline) == (side is Side.RIGHT)]
     if not len(points):

@@ -166,6 +166,12 @@ def test_stl_masks_of_either_convention_become_a_case(balls: hd.Volume, tmp_path
         assert heights.mean() == pytest.approx(height, abs=0.1)
 
 
+def test_half_a_mandible_is_refused(balls: hd.Volume, tmp_path: Path) -> None:
+    skull = [ball(tmp_path / f"{x}.stl", np.array([x, 0.0, 18.0])) for x in (-28, 28)]
+    with pytest.raises(TrainingError, match="Only one side"):
+        from_meshes([ball(tmp_path / "right.stl", np.array([-28.0, 0, 0]))], skull, balls, {"source": "x"})
+
+
 def test_stl_masks_of_another_frame_are_refused(balls: hd.Volume, tmp_path: Path) -> None:
     off = [ball(tmp_path / "off.stl", np.array([-28.0, 4.0, 1.0]))]
     with pytest.raises(TrainingError, match=r"fit better|not brighter"):

@@ -27,6 +27,8 @@ _CODES = {
 }
 _SIDES = {"24028007": Side.RIGHT, "7771000": Side.LEFT}
 _WIDER = 1 << 22
+_APART_MM = 50.0
+"""Condyles are farther apart, in children too; half a mandible is not as wide."""
 
 
 def from_seg(path: Path, image: hd.Volume, provenance: Mapping[str, str]) -> Case:
@@ -74,6 +76,8 @@ def make_case(image: hd.Volume, labels: NDArray[np.uint8], scope: Scope, provena
     centres = {side: centre for side in Side if (centre := _centre(outlines, scope, side)) is not None}
     if not centres:
         raise TrainingError("No condylar head is outlined.")
+    if len(centres) == 2 and abs(centres[Side.LEFT][0] - centres[Side.RIGHT][0]) < _APART_MM:
+        raise TrainingError("Only one side of the mandible is outlined: as a whole it must have both.")
     return Case(image, outlines, centres, scope, provenance)
 
 
