@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity
-from negvol_pacs.joint.midsagittal import MidsagittalPlane
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.change import Changes
 from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, difference, number, sentences
+
+if TYPE_CHECKING:
+    from negvol_pacs.joint.midsagittal import MidsagittalPlane
 
 
 def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
@@ -147,7 +149,7 @@ def findings_json(findings: Findings, changes: Changes | None = None) -> dict[st
     return found if changes is None else found | {"changes": _changes(changes)}
 
 
-def _plane(found: MidsagittalPlane | None) -> dict[str, Any] | None:
+def _plane(found: "MidsagittalPlane | None") -> dict[str, Any] | None:
     if found is None:
         return None
     return {

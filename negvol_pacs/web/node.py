@@ -93,7 +93,7 @@ class Node:
             health=self._judge(counts[Standing.NEEDS_PERSON]),
             counts=[Count(standing, standing.words, number) for standing, number in counts.items()],
             destinations=[
-                Traffic(name, name in configured, {s.words: n for s, n in traffic.get(name, nothing).items()})
+                Traffic(name, name in configured, dict(traffic.get(name, nothing)))
                 for name in dict.fromkeys([*configured, *traffic])
             ],
             processes=[self._worker(process) for process in self._processes()],

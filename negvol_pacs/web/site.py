@@ -6,18 +6,21 @@ from typing import Annotated
 
 import structlog
 from fastapi import FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as HTTPError
 
 from negvol_pacs import __version__
 from negvol_pacs.errors import StorageError
+from negvol_pacs.report.table import Row, findings_rows
 from negvol_pacs.report.wording import NAMES, NOTICE, UNITS
 from negvol_pacs.storage.overview import Standing
 from negvol_pacs.web import metrics
 from negvol_pacs.web.guards import address
 from negvol_pacs.web.health import Health
 from negvol_pacs.web.node import Node
+from negvol_pacs.web.study import look
 from negvol_pacs.web.views import Lines, Status, Study
 
 OnAccess = Callable[[str, str, str, str], None]
@@ -97,31 +100,29 @@ def create_app(node: Node, on_access: OnAccess) -> FastAPI:
         _look(study_uid, request)
         return FileResponse(path, media_type="image/png")
 
-    def _look(study_uid: str, request: Request) -> tuple[Study, list[object]]:
-        # The reports' geometry takes seconds to load, and a monitor never asks for a study.
-        from negvol_pacs.report.table import findings_rows
-        from negvol_pacs.web.study import look
-
+    def _look(study_uid: str, request: Request) -> tuple[Study, list[Row]]:
         seen = look(node, study_uid)
         if seen is None:
             raise HTTPException(404, "Nothing was received of this study.")
         study, findings, patient = seen
         on_access(request.scope.get("user", ""), address(request.scope), study_uid, patient)
-        return study, [] if findings is None else list(findings_rows(findings))
+        return study, [] if findings is None else findings_rows(findings)
 
     def fail(request: Request, error: Exception) -> Response:
-        status, reason = 500, "An error; the log has it."
-        if isinstance(error, HTTPError):
-            status, reason = error.status_code, str(error.detail)
-        elif isinstance(error, StorageError):
+        if isinstance(error, StorageError):
             _log.error("ledger-unreadable", reason=str(error))
             status, reason = 503, "The ledger cannot be read. The log says why."
+        elif isinstance(error, HTTPError):
+            status, reason = error.status_code, str(error.detail)
+        else:
+            status, reason = 404, "There is no such page."
         if request.url.path.startswith("/api/"):
             return JSONResponse({"detail": reason}, status)
         return pages.show("error.html", status_code=status, reason=reason)
 
     app.add_exception_handler(HTTPError, fail)
     app.add_exception_handler(StorageError, fail)
+    app.add_exception_handler(RequestValidationError, fail)
     return app
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from negvol_pacs.storage.records import DeliveryState
 from negvol_pacs.web.health import Disk, Health
 
 
@@ -55,7 +56,7 @@ class Traffic:
 
     destination: str
     configured: bool
-    deliveries: dict[str, int]
+    deliveries: dict[DeliveryState, int]
 
 
 @dataclass(frozen=True)

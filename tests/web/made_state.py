@@ -48,7 +48,7 @@ def uid(number):
     return f"{ROOT}.{number}"
 
 
-class State_:  # noqa: N801 - `State` is the ledger's
+class Books:
     """Enters studies into the ledger of a state folder, with the files that the pages read."""
 
     def __init__(self, folder):
@@ -108,7 +108,7 @@ class State_:  # noqa: N801 - `State` is the ledger's
 
 def every_standing(folder):
     """One study of each standing; returns the signs of life of receiver and worker."""
-    with closing(State_(folder)) as state:
+    with closing(Books(folder)) as state:
         state.study(1, State.RECEIVING, accession="R-1")
         state.study(2, State.COMPLETE, accession="W-2")
         state.study(3, State.PROCESSING, accession="C-3", reason="Measuring the joints (70%)")
@@ -157,7 +157,7 @@ def served(folder, settings="", scheme="http", **environment):
     with log.open("ab") as stream:
         process = subprocess.Popen(command, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while "web-ready" not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
