@@ -41,7 +41,7 @@ class DeliveryState(StrEnum):
 
 _WORDS = {
     DeliveryState.PENDING: "waiting",
-    DeliveryState.FAILED: "tried in vain, will be tried again",
+    DeliveryState.FAILED: "to be tried again",
     DeliveryState.SENT: "sent, not confirmed",
     DeliveryState.CONFIRMED: "delivered",
     DeliveryState.NEEDS_PERSON: "needs a person",

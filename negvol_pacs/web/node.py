@@ -149,7 +149,9 @@ class Node:
         reason = stand.reason
         if not reason and stand.stuck:
             stuck = ledger.deliveries(stand.study_uid, [DeliveryState.NEEDS_PERSON])
-            reason = "; ".join(dict.fromkeys(f"{delivery.destination}: {delivery.error}" for delivery in stuck))
+            reason = "; ".join(
+                dict.fromkeys(f"not delivered to {delivery.destination}: {delivery.error}" for delivery in stuck)
+            )
         return Line(
             stand.study_uid,
             identity.accession_number,

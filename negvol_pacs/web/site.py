@@ -57,9 +57,8 @@ def create_app(node: Node, on_access: OnAccess) -> FastAPI:
     def show_metrics() -> Response:
         return Response(metrics.text(node), media_type="text/plain; version=0.0.4")
 
-    @app.get("/style.css", include_in_schema=False)
-    def style() -> Response:
-        return Response(pages.style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
+    for name, media_type in (("style.css", "text/css"), ("icon.svg", "image/svg+xml")):
+        app.get(f"/{name}", include_in_schema=False)(_constant(name, media_type))
 
     @app.get("/api/status")
     def status() -> Status:
@@ -127,7 +126,7 @@ def create_app(node: Node, on_access: OnAccess) -> FastAPI:
 
 
 class _Pages:
-    """The templates and their style sheet."""
+    """The templates."""
 
     def __init__(self) -> None:
         self._templates = Environment(
@@ -139,12 +138,17 @@ class _Pages:
         )
         self._templates.globals |= {"notice": NOTICE, "version": __version__, "names": NAMES, "units": UNITS}
         self._templates.filters |= {"bytes": _bytes, "when": lambda time: f"{time:%Y-%m-%d %H:%M:%S}"}
-        self.style = (resources.files("negvol_pacs.web") / "static" / "style.css").read_text(encoding="utf-8")
 
     def show(self, name: str, status_code: int = 200, **values: object) -> HTMLResponse:
         """Fill a template."""
         template = self._templates.get_template(name)
         return HTMLResponse(template.render(status_code=status_code, **values), status_code)
+
+
+def _constant(name: str, media_type: str) -> Callable[[], Response]:
+    """Make the route of a file that came with the package."""
+    content = (resources.files("negvol_pacs.web") / "static" / name).read_bytes()
+    return lambda: Response(content, media_type=media_type, headers={"Cache-Control": "max-age=3600"})
 
 
 def _bytes(number: int) -> str:

@@ -28,7 +28,7 @@ from negvol_pacs.web.passwords import line
 from negvol_pacs.workflow import layout
 
 PAGES = ["/", "/studies", "/studies?standing=refused", f"/studies/{uid(5)}", f"/studies/{uid(9)}"]
-ROUTES = [*PAGES, f"/studies/{uid(5)}/joints.png", "/health", "/metrics", "/style.css"]
+ROUTES = [*PAGES, f"/studies/{uid(5)}/joints.png", "/health", "/metrics", "/style.css", "/icon.svg"]
 ROUTES += ["/api/status", "/api/studies", f"/api/studies/{uid(5)}"]
 EXPECTED = {
     "R-1": "received", "W-2": "waiting", "C-3": "computing", "D-4": "delivering", SCRIPT: "delivered", "K-6": "kept",
@@ -59,7 +59,7 @@ def test_each_study_is_listed_with_its_standing_and_the_reason(site):
     assert {study["study_date"] for study in studies} == {"2026-01-02"}
     reasons = {study["accession_number"]: study["reason"] for study in studies}
     assert reasons["P-8"] == "2 images are missing."
-    assert reasons["P-9"] == "archive: refused: 0x0122"
+    assert reasons["P-9"] == "not delivered to archive: refused: 0x0122"
     assert reasons["C-3"] == "Measuring the joints (70%)"
     times = [study["updated_at"] for study in studies]
     assert times == sorted(times, reverse=True)
@@ -68,7 +68,12 @@ def test_each_study_is_listed_with_its_standing_and_the_reason(site):
 def test_the_front_page_says_what_a_person_must_look_at(site, alive):
     page = site.get("/").text
     assert "The node is working" in page
-    for words in ("2 studies need a person", "2 images are missing.", "archive: refused: 0x0122", "cd" * 32):
+    for words in (
+        "2 studies need a person",
+        "2 images are missing.",
+        "not delivered to archive: refused: 0x0122",
+        "cd" * 32,
+    ):
         assert words in page
     mismatched = page[page.index("Orders that do not match") : page.index("Latest studies")]
     assert "O-11" in mismatched
@@ -143,7 +148,7 @@ def test_the_browser_is_told_to_run_and_load_nothing(site):
         assert answered["X-Frame-Options"] == "DENY"
         assert answered["Referrer-Policy"] == "no-referrer"
         assert "Server" not in answered
-        assert answered["Cache-Control"] == ("max-age=3600" if path == "/style.css" else "no-store")
+        assert answered["Cache-Control"] == ("max-age=3600" if path in ("/style.css", "/icon.svg") else "no-store")
 
 
 @pytest.mark.parametrize(
