@@ -17,6 +17,9 @@ AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x
 
 CertificateName = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){32}$|^[^=]+=.+$")]
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$|^\[[0-9A-Fa-f:.]+\]$")]
+"""As in a Host header, without the port."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 Priority = Literal["routine", "stat"]
@@ -255,7 +258,7 @@ class Web(_Section):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8080
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[HostName, ...] = ()
     password_file: Path | None = None
     tls: WebTls | None = None
 

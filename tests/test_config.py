@@ -91,6 +91,7 @@ def test_every_mistake_is_named_at_once(write):
         ("[series]\nmax_spacing_mm = 0", "series.max_spacing_mm"),
         ('[pipeline]\ndevice = "gpu"', "pipeline.device"),
         ('[log]\nlevel = "loud"', "log.level"),
+        ('[web]\nhosts = ["*"]', "web.hosts.0"),
         ('[web]\nhost = "0.0.0.0"', "tls and password_file are needed"),
         ('[web]\nhost = "status.example.org"\npassword_file = "users"', "tls and password_file are needed"),
         ('[web]\nhost = "::"\ntls = { certificate = "c", key = "k" }', "tls and password_file are needed"),

@@ -14,7 +14,7 @@ from contextlib import closing
 import pytest
 import requests
 from certificates import Authority
-from made_state import PNG, SCRIPT, SECRET, Books, every_standing, served, uid
+from made_state import PNG, SCRIPT, SECRET, every_standing, served, uid
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom import dcmread
 
@@ -23,7 +23,6 @@ from negvol_pacs.report.table import findings_json
 from negvol_pacs.report.wording import NAMES, number
 from negvol_pacs.storage.overview import Standing
 from negvol_pacs.storage.records import DeliveryState, State
-from negvol_pacs.web.identity import UNKNOWN, read_identity
 from negvol_pacs.web.passwords import line
 from negvol_pacs.workflow import layout
 
@@ -246,30 +245,6 @@ def test_without_a_ledger_that_can_be_read_everything_is_503_and_back_again(site
     finally:
         aside.rename(ledger)
     assert site.get("/health").status_code == 200
-
-
-def test_lists_have_pages(tmp_path):
-    with closing(Books(tmp_path)) as books:
-        for number_ in range(7):
-            books.study(number_, State.REFUSED, images=1)
-        found = [stand.study_uid for page in (0, 3, 6) for stand in books.ledger.overview.studies(limit=3, offset=page)]
-        assert sorted(found) == sorted(uid(number_) for number_ in range(7))
-        assert books.ledger.overview.studies([Standing.DELIVERED]) == []
-
-
-def test_the_same_result_of_two_generations_is_delivered_once(tmp_path):
-    with closing(Books(tmp_path)) as books:
-        books.measured(1, DeliveryState.CONFIRMED)
-        (sr,) = (result for result in books.ledger.results(uid(1)) if result.sop_uid)
-        books.ledger.record_results([type(sr)(**(vars(sr) | {"generation": 2}))], ["archive"])
-        stand = books.ledger.overview.study(uid(1))
-        assert (stand.planned, stand.confirmed, stand.standing) == (1, 1, Standing.DELIVERED)
-
-
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\0" * 128 + b"DICM" + bytes(40)])
-def test_a_file_that_is_no_image_leaves_a_study_without_a_name(tmp_path, content):
-    (tmp_path / "x.dcm").write_bytes(content)
-    assert read_identity(tmp_path / "x.dcm") == UNKNOWN
 
 
 @pytest.fixture(scope="module")
