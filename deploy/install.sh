@@ -33,6 +33,7 @@ make_release() {
 }
 
 install_units() {
+    [ -e /etc/systemd/system/negvol-pacs-web.service ] && has_web=yes || has_web=no
     install -m 644 "$repository"/deploy/systemd/*.service "$repository"/deploy/systemd/*.target /etc/systemd/system/
     install -D -m 644 "$repository/deploy/systemd/sysusers.conf" /usr/lib/sysusers.d/negvol-pacs.conf
     install -D -m 644 "$repository/deploy/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/negvol-pacs.conf
@@ -46,11 +47,15 @@ start_units() {
     local workers=()
     mapfile -t workers < <(cd /etc/systemd/system && ls negvol-pacs.target.wants 2>/dev/null | grep '^negvol-pacs-worker@.' || true)
     [ ${#workers[@]} -gt 0 ] || workers=(negvol-pacs-worker@node-1.service)
+    # The status page is switched on once; who disables it later keeps it so.
+    [ "$has_web" = yes ] || systemctl enable --quiet negvol-pacs-web.service
     systemctl enable --quiet negvol-pacs.target negvol-pacs-receiver.service "${workers[@]}"
     booted || { say "systemd is not running here: the node starts with the machine"; return; }
     systemctl daemon-reload
     say "Starting"
     systemctl restart negvol-pacs-receiver.service "${workers[@]}" # drains first
+    ! systemctl is-enabled --quiet negvol-pacs-web.service || systemctl restart negvol-pacs-web.service ||
+        say "The status page does not start: journalctl -u negvol-pacs-web"
     systemctl start negvol-pacs.target
 }
 
@@ -59,4 +64,4 @@ make_release
 install_units
 start_units
 ln -sfn "$prefix/current/bin/negvol" /usr/local/bin/negvol
-say "Done. Edit $configuration, then: systemctl reload negvol-pacs-receiver 'negvol-pacs-worker@*'"
+say "Done. Edit $configuration, then: systemctl reload 'negvol-pacs-*.service'"

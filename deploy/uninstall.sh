@@ -9,7 +9,7 @@ case ${1:-} in "" | --purge) ;; *) echo "usage: uninstall.sh [--purge]" >&2; exi
 booted() { [ -d /run/systemd/system ]; }
 
 if booted; then systemctl stop 'negvol-pacs*'; fi
-rm -f /etc/systemd/system/negvol-pacs{.target,-receiver.service,-worker@.service}
+rm -f /etc/systemd/system/negvol-pacs{.target,-receiver.service,-worker@.service,-web.service}
 rm -f /etc/systemd/system/multi-user.target.wants/negvol-pacs.target
 rm -rf /etc/systemd/system/negvol-pacs.target.wants
 rm -f /usr/lib/sysusers.d/negvol-pacs.conf /usr/lib/tmpfiles.d/negvol-pacs.conf

@@ -23,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(node.serve)
+app.command()(node.web)
+app.command("web-user")(node.web_user)
 app.command()(offline.process)
 app.command()(node.echo)
 app.command("check-config")(node.check_config)

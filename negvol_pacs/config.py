@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -16,6 +16,9 @@ AETitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x
 """PS3.8 section 9.3.2 and PS3.5 section 6.2: 1 to 16 characters, no backslash or control character."""
 
 CertificateName = Annotated[str, StringConstraints(pattern=r"^([0-9A-Fa-f]{2}:?){32}$|^[^=]+=.+$")]
+
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$|^\[[0-9A-Fa-f:.]+\]$")]
+"""As in a Host header, without the port."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -238,6 +241,41 @@ class Audit(_Section):
     syslog: Syslog | None = None
 
 
+class WebTls(_Section):
+    """PEM files of the status page: certificate (with its chain) and key."""
+
+    certificate: Path
+    key: Path
+
+
+class Web(_Section):
+    """The status page, which changes nothing.
+
+    Without certificate and passwords it is for this machine alone. ``hosts`` are further names by
+    which a browser may call it.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    hosts: tuple[HostName, ...] = ()
+    password_file: Path | None = None
+    tls: WebTls | None = None
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if not _is_loopback(self.host) and (self.tls is None or self.password_file is None):
+            raise ValueError("tls and password_file are needed where others than this machine can reach it")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Corrections(_Section):
     """SEGs that a person corrected: kept with their images as training cases in ``folder``, none without it.
 
@@ -276,6 +314,7 @@ class Config(_Section):
     corrections: Corrections = Corrections()
     log: Log = Log()
     audit: Audit = Audit()
+    web: Web = Web()
 
     @field_validator("ris")
     @classmethod

@@ -91,6 +91,10 @@ def test_every_mistake_is_named_at_once(write):
         ("[series]\nmax_spacing_mm = 0", "series.max_spacing_mm"),
         ('[pipeline]\ndevice = "gpu"', "pipeline.device"),
         ('[log]\nlevel = "loud"', "log.level"),
+        ('[web]\nhosts = ["*"]', "web.hosts.0"),
+        ('[web]\nhost = "0.0.0.0"', "tls and password_file are needed"),
+        ('[web]\nhost = "status.example.org"\npassword_file = "users"', "tls and password_file are needed"),
+        ('[web]\nhost = "::"\ntls = { certificate = "c", key = "k" }', "tls and password_file are needed"),
     ],
 )
 def test_bad_values_are_named(write, text, key):
@@ -104,6 +108,11 @@ def test_profiles_are_found_by_called_ae_title_the_first_counts(write):
     assert config.ae_titles == ("NEGVOL", "SEGS", "BRIEF")
     assert config.profile(["BRIEF", "SEGS"]).results == "segmentation"
     assert config.profile(["NEGVOL"]).results == "all"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])
+def test_the_status_page_needs_no_guard_on_this_machine(write, host):
+    assert load(write(f'[web]\nhost = "{host}"')).web.tls is None
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])

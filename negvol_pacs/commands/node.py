@@ -1,4 +1,4 @@
-"""``serve``, ``echo``, ``check-config`` and ``version``."""
+"""``serve``, ``web``, ``echo``, ``check-config`` and ``version``."""
 
 import os
 from enum import StrEnum
@@ -19,11 +19,12 @@ class Role(StrEnum):
 
     RECEIVER = "receiver"
     WORKER = "worker"
+    WEB = "web"
 
 
 def serve(
     config_file: ConfigFile = DEFAULT_CONFIG,
-    only: Annotated[Role | None, typer.Option(help="Run one process instead of supervising both.")] = None,
+    only: Annotated[Role | None, typer.Option(help="Run one process instead of supervising all.")] = None,
     executor: Annotated[str | None, typer.Option(help="Name of this worker, in place of node.executor_id.")] = None,
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C: receive, measure, send results back."""
@@ -48,6 +49,21 @@ def serve(
         raise typer.Exit(exit_code(error)) from error
 
 
+def web(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the status page alone, where [web] in the configuration says."""
+    serve(config_file, Role.WEB)
+
+
+def web_user(
+    name: Annotated[str, typer.Argument(help="User name.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+) -> None:
+    """Ask for a password and print the line for web.password_file."""
+    from negvol_pacs.web.passwords import line
+
+    typer.echo(line(name, password))
+
+
 def _supervise(settings: config.Config, config_file: Path) -> int:
     from negvol_pacs.workflow import layout, process
     from negvol_pacs.workflow.engine import migrate
@@ -57,7 +73,8 @@ def _supervise(settings: config.Config, config_file: Path) -> int:
     layout.require_whole(state)
     migrate(state)
     with process.exclusive(layout.lock(state, "node")):
-        commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in Role}
+        roles = [role for role in Role if role is not Role.WEB or settings.web.enabled]
+        commands = {role.value: negvol("serve", "--only", role, "--config", str(config_file)) for role in roles}
         return supervise(commands, settings.node.drain_s + 30)
 
 
@@ -65,6 +82,8 @@ def _run(role: Role, settings: config.Config, config_file: Path) -> None:
     # Imported here: the receiver never loads torch.
     if role is Role.RECEIVER:
         from negvol_pacs.workflow.receiver import run
+    elif role is Role.WEB:
+        from negvol_pacs.workflow.status_page import run
     else:
         from negvol_pacs.workflow.worker import run
     run(settings, config_file)
@@ -112,9 +131,11 @@ def check_config(
 ) -> None:
     """Check a configuration file; name every unknown key and bad value."""
     from negvol_pacs.network import tls
+    from negvol_pacs.web import server
 
     settings = config.load(config_file)
     tls.check(settings)
+    server.check(settings.web)
     if not settings.peers:
         out.print("note: no peers, so every association is rejected", style="yellow")
     if not settings.destinations:

@@ -34,7 +34,6 @@ _COLOURS = {
 }
 _STOPPED = (State.REFUSED, State.FAILED, State.CANCELLED)
 _UNDELIVERED = tuple(state for state in DeliveryState if state is not DeliveryState.CONFIRMED)
-_WORDS = {DeliveryState.SENT: "sent, not confirmed", DeliveryState.CONFIRMED: "delivered"}
 
 
 @app.callback(invoke_without_command=True)
@@ -57,7 +56,7 @@ def list_studies(
             sent, planned = _delivered(ledger, entry)
             delivered = f", {sent} of {planned} deliveries made" if planned else ""
             out.print(
-                f"{entry.study_uid} generation {entry.number} [{_COLOURS[entry.state]}]{_wording(entry)}[/]"
+                f"{entry.study_uid} generation {entry.number} [{_COLOURS[entry.state]}]{entry.state.words}[/]"
                 f" since {_time(entry.updated_at)}, {entry.instances} images{delivered}",
                 soft_wrap=True,
             )
@@ -72,7 +71,7 @@ def show(study: Study, config_file: ConfigFile = DEFAULT_CONFIG) -> None:
     """Show one study: generations, what the gate said about each series, results, deliveries."""
     with _ledger(config_file) as ledger:
         for entry in _known(ledger, study):
-            _line(f"Generation {entry.number}: {_wording(entry)} {_reason(entry)}")
+            _line(f"Generation {entry.number}: {entry.state.words} {_reason(entry)}")
             _line(f"  {entry.instances} images from {entry.calling_ae}, last {_time(entry.last_at)}")
             for verdict in ledger.verdicts(study, entry.number):
                 _line(f"  series {verdict.series_uid}: {'measured' if verdict.measured else verdict.reason}")
@@ -130,7 +129,7 @@ def _retry(
         jobs.retry_delivery(study, delivery.sop_uid, delivery.destination)
         _line(f"{delivery.sop_uid} will be sent again to {delivery.destination}")
     if not waiting:
-        _line(f"nothing to do again: generation {number} is {_wording(latest)}")
+        _line(f"nothing to do again: generation {number} is {latest.state.words}")
 
 
 @app.command()
@@ -196,16 +195,12 @@ def _details(ledger: Ledger, entry: Generation) -> Iterator[str]:
             )
 
 
-def _wording(entry: Generation) -> str:
-    return "needs a person" if entry.state is State.FAILED else entry.state.value
-
-
 def _reason(entry: Generation) -> str:
     return f"{entry.code}: {entry.reason}" if entry.code else entry.reason
 
 
 def _progress(delivery: Delivery) -> str:
-    words = _WORDS.get(delivery.state, delivery.state.value)
+    words = delivery.state.words
     words += f" after {delivery.attempts} attempts" if delivery.attempts else ""
     if delivery.state is DeliveryState.FAILED:
         words += f", next {_time(delivery.next_try)}"

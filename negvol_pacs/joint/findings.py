@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.midsagittal import MidsagittalPlane
-from negvol_pacs.joint.widths import WidthMap
 from negvol_pacs.quality import QualityFlag
+
+if TYPE_CHECKING:  # who only reads a report needs no geometry, whose libraries take seconds to load
+    from negvol_pacs.joint.midsagittal import MidsagittalPlane
+    from negvol_pacs.joint.widths import WidthMap
 
 
 class Quantity(Enum):
@@ -135,7 +138,7 @@ class JointMeasurements:
     mc: Mesh | None = None
     tb: Mesh | None = None
     nv: Mesh | None = None
-    widths: WidthMap | None = None
+    widths: "WidthMap | None" = None
     flags: frozenset[QualityFlag] = frozenset()
 
 
@@ -166,7 +169,7 @@ class Findings:
     joints: dict[Side, JointMeasurements]
     symmetry: Symmetry
     flags: frozenset[QualityFlag] = frozenset()
-    midsagittal: MidsagittalPlane | None = None
+    midsagittal: "MidsagittalPlane | None" = None
 
     def numbers(self, side: Side | None) -> dict[Quantity, Measurement]:
         """Return the measurements of a side, or of both sides together for None, with all that is held against each.

@@ -1,16 +1,19 @@
 """Findings as a table for people and as JSON for machines."""
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, JointMeasurements, Measurement, Quantity
-from negvol_pacs.joint.midsagittal import MidsagittalPlane
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.change import Changes
 from negvol_pacs.report.wording import NAMES, NOTICE, UNITS, difference, number, sentences
+
+if TYPE_CHECKING:
+    from negvol_pacs.joint.midsagittal import MidsagittalPlane
 
 
 def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
@@ -40,22 +43,54 @@ def findings_table(findings: Findings, changes: Changes | None = None) -> Table:
         table.add_column(f"Change since {changes.prior.study_date}\n(right, left or both)", justify="right")
     table.add_column("Unit")
     table.add_column("Flags")
+    for row in findings_rows(findings):
+        cells, flags = list(row.cells), "\n".join(row.flags)
+        if changes is not None:
+            own = [changed[side].get(row.quantity) for side in (Side.RIGHT, Side.LEFT, None)]
+            cells.append(", ".join(difference(m) for m in own if m is not None))
+            flags = _since(flags, own, common | row.said)
+        table.add_row(NAMES[row.quantity], *cells, UNITS[row.quantity.unit], flags, end_section=row.is_last_of_sides)
+    return table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity as people read it.
+
+    Attributes
+    ----------
+    quantity
+        Which; ``wording`` has its name and unit.
+    cells
+        Number on the right, on the left, and of both; empty where there is none of that kind.
+    flags
+        What is held against each number, and on which side.
+    said
+        The same as flags.
+    is_last_of_sides
+        Whether only quantities of both sides follow.
+    """
+
+    quantity: Quantity
+    cells: tuple[str, str, str]
+    flags: tuple[str, ...]
+    said: frozenset[QualityFlag]
+    is_last_of_sides: bool
+
+
+def findings_rows(findings: Findings) -> list[Row]:
+    """Lay out the findings, a row a quantity, those of the sides first."""
     right, left = (findings.joints[side].measurements for side in (Side.RIGHT, Side.LEFT))
     both = findings.symmetry.measurements
     sided = [quantity for quantity in Quantity if quantity in right or quantity in left]
-    for quantity in Quantity:
-        if quantity not in sided and quantity not in both:
-            continue
-        cells = [number(m[quantity]) if quantity in m else "" for m in (right, left, both)]
-        flags = _flags(("right", right.get(quantity)), ("left", left.get(quantity)), ("", both.get(quantity)))
-        if changes is not None:
-            own = [changed[side].get(quantity) for side in (Side.RIGHT, Side.LEFT, None)]
-            cells.append(", ".join(difference(m) for m in own if m is not None))
-            said = common.union(*(m[quantity].flags for m in (right, left, both) if quantity in m))
-            flags = _since(flags, own, said)
-        last = bool(sided) and quantity is sided[-1]
-        table.add_row(NAMES[quantity], *cells, UNITS[quantity.unit], flags, end_section=last)
-    return table
+    rows = []
+    for quantity in (quantity for quantity in Quantity if quantity in sided or quantity in both):
+        found = [numbers.get(quantity) for numbers in (right, left, both)]
+        on_right, on_left, of_both = ("" if m is None else number(m) for m in found)
+        said = frozenset(flag for m in found if m is not None for flag in m.flags)
+        flags = _flags(*zip(("right", "left", ""), found, strict=True))
+        rows.append(Row(quantity, (on_right, on_left, of_both), flags, said, bool(sided) and quantity is sided[-1]))
+    return rows
 
 
 def _common(changes: Changes | None) -> frozenset[QualityFlag]:
@@ -70,11 +105,11 @@ def _since(flags: str, changed: Iterable[Measurement | None], said: frozenset[Qu
     return "\n".join(text for text in (flags, f"change: {more}" if more else "") if text)
 
 
-def _flags(*measurements: tuple[str, Measurement | None]) -> str:
+def _flags(*measurements: tuple[str, Measurement | None]) -> tuple[str, ...]:
     found = {side: sentences(m.flags) for side, m in measurements if m is not None and m.flags}
     if len(set(found.values())) == 1 and len(found) == 2:
-        return f"both: {found['right']}"
-    return "\n".join(f"{side}: {text}" if side else text for side, text in found.items())
+        return (f"both: {found['right']}",)
+    return tuple(f"{side}: {text}" if side else text for side, text in found.items())
 
 
 def _caption(findings: Findings, changed: frozenset[QualityFlag]) -> str:
@@ -114,7 +149,7 @@ def findings_json(findings: Findings, changes: Changes | None = None) -> dict[st
     return found if changes is None else found | {"changes": _changes(changes)}
 
 
-def _plane(found: MidsagittalPlane | None) -> dict[str, Any] | None:
+def _plane(found: "MidsagittalPlane | None") -> dict[str, Any] | None:
     if found is None:
         return None
     return {

@@ -126,6 +126,18 @@ def load_networks(models: Path | None = None, device: str | torch.device = "cpu"
     return Networks(**bundles, device=target, sha256=total.hexdigest(), version=version)
 
 
+def weights_hashes(models: Path | None = None) -> dict[str, str]:
+    """Return the SHA-256 of each bundle's weights by its name, as its metadata says.
+
+    Raises
+    ------
+    WeightsError
+        If a bundle is missing.
+    """
+    folder = models_folder() if models is None else models
+    return {name: str(read_json(folder / name / METADATA)["sha256"][WEIGHTS]) for name in BUNDLES}
+
+
 def load_bundle(folder: Path, device: str | torch.device = "cpu") -> Bundle:
     """Load one bundle, once its files are found to be those that were sealed.
 

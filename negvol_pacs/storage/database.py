@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -14,6 +15,7 @@ from negvol_pacs.errors import DatabaseDamaged, DiskFull, StorageError
 from negvol_pacs.storage.schema import METADATA, VERSION, schema_version
 
 BUSY_TIMEOUT_S = 30
+_VERSION = sa.select(sa.func.max(schema_version.c.version))
 REMEDY = "stop the node and run `negvol rebuild`, which makes the databases anew from the images that were received"
 
 
@@ -45,6 +47,8 @@ class Database:
     ----------
     url
         SQLAlchemy URL.
+    read_only
+        Make nothing, and refuse to write.
 
     Raises
     ------
@@ -52,16 +56,25 @@ class Database:
         If the database cannot be opened, is damaged or is of another version.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = _create_engine(url)
-        with self.writing() as connection:
-            METADATA.create_all(connection)
-            found = connection.scalar(sa.select(sa.func.max(schema_version.c.version)))
-            if found is None:
-                connection.execute(schema_version.insert().values(version=VERSION))
-        if found not in (None, VERSION):
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._engine = _reading_engine(url) if read_only else _create_engine(url)
+        found = self._version() if read_only else self._made_version()
+        if found != VERSION:
             self.close()
             raise StorageError(f"the ledger is of version {found}, this program needs version {VERSION}")
+
+    def _made_version(self) -> int:
+        with self.writing() as connection:
+            METADATA.create_all(connection)
+            found: int | None = connection.scalar(_VERSION)
+            if found is None:
+                connection.execute(schema_version.insert().values(version=VERSION))
+        return VERSION if found is None else found
+
+    def _version(self) -> int | None:
+        with self.reading() as connection:
+            found: int | None = connection.scalar(_VERSION)
+            return found
 
     def close(self) -> None:
         """Close all connections."""
@@ -139,6 +152,18 @@ def _create_engine(url: str) -> sa.Engine:
     return engine
 
 
+def _reading_engine(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, hide_parameters=True, execution_options={"postgresql_readonly": True})
+    file = parsed.set(database=f"file:{quote(parsed.database or '')}", query={"mode": "ro", "uri": "true"})
+    arguments = {"timeout": BUSY_TIMEOUT_S}
+    engine = sa.create_engine(file, connect_args=arguments, poolclass=sa.NullPool, hide_parameters=True)
+    sa.event.listen(engine, "connect", _configure_reading)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
 def _reserve(path: Path) -> None:
     """Create the file readable by the service alone: its journals inherit the mode."""
     try:
@@ -152,6 +177,11 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _configure_reading(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -17,6 +17,7 @@ from negvol_pacs.storage.commitment_requests import CommitmentRequests
 from negvol_pacs.storage.commitments import Commitments
 from negvol_pacs.storage.database import Database, first, put
 from negvol_pacs.storage.orders import Orders
+from negvol_pacs.storage.overview import Overview
 from negvol_pacs.storage.performed import Performed
 from negvol_pacs.storage.quiet import due
 from negvol_pacs.storage.records import (
@@ -59,6 +60,8 @@ class Ledger:
         SQLAlchemy URL: ``sqlite:////var/lib/negvol-pacs/ledger.db`` or ``postgresql+psycopg://…``.
     clock
         Seconds since the epoch.
+    read_only
+        Change nothing, and make nothing where there is no ledger.
 
     Raises
     ------
@@ -67,8 +70,8 @@ class Ledger:
         it cannot be read or written (`DiskFull` where there is no space).
     """
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, clock: Callable[[], float] = time.time, *, read_only: bool = False) -> None:
+        self._database = Database(url, read_only=read_only)
         self._clock = clock
         self.orders = Orders(self._database, clock)
         """What the worklist brought."""
@@ -77,6 +80,8 @@ class Ledger:
         self.commitment_requests = CommitmentRequests(self._database)
         self.removals = Removals(self._database, clock)
         self.performed = Performed(self._database, clock)
+        self.overview = Overview(self._database)
+        """How all studies stand."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -15,6 +15,11 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def words(self) -> str:
+        """What a person reads."""
+        return "needs a person" if self is State.FAILED else self.value
+
 
 class DeliveryState(StrEnum):
     """Where one result stands on its way to one destination."""
@@ -27,6 +32,20 @@ class DeliveryState(StrEnum):
     CONFIRMED = "confirmed"
     """Delivered: the destination answers for it, or was found to have it."""
     NEEDS_PERSON = "needs person"
+
+    @property
+    def words(self) -> str:
+        """What a person reads."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    DeliveryState.PENDING: "waiting",
+    DeliveryState.FAILED: "to be tried again",
+    DeliveryState.SENT: "sent, not confirmed",
+    DeliveryState.CONFIRMED: "delivered",
+    DeliveryState.NEEDS_PERSON: "needs a person",
+}
 
 
 class ResultKind(StrEnum):

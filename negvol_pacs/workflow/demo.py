@@ -59,6 +59,9 @@ network_timeout_s = 20.0
 
 [series]
 quiet_period_s = 2.0
+
+[web]
+enabled = false
 """
 
 

@@ -37,9 +37,9 @@ def workflow_file(state: Path) -> Path:
     return state / "workflow.db"
 
 
-def open_ledger(state: Path) -> Ledger:
-    """Open the ledger, and make it where missing."""
-    return Ledger(f"sqlite:///{ledger_file(state).absolute()}")
+def open_ledger(state: Path, *, read_only: bool = False) -> Ledger:
+    """Open the ledger, and make it where missing unless it is only to be read."""
+    return Ledger(f"sqlite:///{ledger_file(state).absolute()}", read_only=read_only)
 
 
 def open_inbox(config: Config, ledger: Ledger) -> Inbox:

@@ -10,6 +10,7 @@ from negvol_pacs.config import Config
 from negvol_pacs.errors import NetworkError
 from negvol_pacs.network.audit.trail import deleted, recording
 from negvol_pacs.network.listener import Listener
+from negvol_pacs.storage.lifesigns import LifeSign
 from negvol_pacs.storage.records import State
 from negvol_pacs.storage.retention import Retention
 from negvol_pacs.workflow import layout, process
@@ -56,10 +57,12 @@ def run(config: Config, config_file: Path) -> None:
                 # What a former life could not pass on; dispatching a study twice changes nothing.
                 for generation in ledger.generations(states=[State.RECEIVING, State.COMPLETE]):
                     notifier.alive(generation.study_uid)
+                sign = LifeSign(state, "receiver")
                 _log.info("receiver-ready")
                 service.ready(_listening(config))
                 retention, housekeeping = Retention(inbox, layout.open_outbox(state), config, deleted), 0.0
                 while not stop.wait(_TURN_S):
+                    sign.beat()
                     if reload.is_set():
                         reload.clear()
                         config = read_again(config, config_file, service, listener.reload)
@@ -70,6 +73,7 @@ def run(config: Config, config_file: Path) -> None:
                 _log.info("receiver-stopping")
                 service.stopping(config.node.drain_s)
                 listener.stop(config.node.drain_s)
+                sign.end()
 
 
 def _listening(config: Config) -> str:

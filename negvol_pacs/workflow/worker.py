@@ -10,11 +10,12 @@ from pathlib import Path
 import structlog
 import torch
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Pipeline
 from negvol_pacs.errors import DatabaseDamaged, DiskFull
 from negvol_pacs.network.audit.trail import recording
-from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device
+from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device, weights_hashes
 from negvol_pacs.storage.database import is_damaged, is_full
+from negvol_pacs.storage.lifesigns import LifeSign
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
 from negvol_pacs.workflow.process import Exit
@@ -53,15 +54,18 @@ def run(config: Config, config_file: Path) -> None:
         ledger = layout.open_ledger(state)
         outbox = layout.open_outbox(state)
         outbox.sweep()
-        steps = Steps(config, ledger, layout.open_inbox(config, ledger), outbox, _load(config), pulse=pulse)
+        networks = _load(config)
+        steps = Steps(config, ledger, layout.open_inbox(config, ledger), outbox, networks, pulse=pulse)
         engine = Engine(state, config.node.executor_id, steps, _end_if_unusable, pulse)
         engine.start()
+        sign = LifeSign(state, "worker", config.node.executor_id, **_equipment(config.pipeline, networks))
         _log.info("worker-ready", executor=config.node.executor_id)
         service.ready(_busy(pulse))
         housekeeping = 0.0
         while not stop.wait(_TURN_S):
             _end_if_hung(pulse, config.pipeline.patience_s)
             service.alive()
+            sign.beat()
             service.status(_busy(pulse))
             if reload.is_set():
                 reload.clear()
@@ -74,6 +78,7 @@ def run(config: Config, config_file: Path) -> None:
         _log.info("worker-stopping")
         service.stopping(config.node.drain_s)
         engine.stop(config.node.drain_s)
+        sign.end()
     os._exit(Exit.OK)  # a step that is still computing would hold the process up
 
 
@@ -99,6 +104,12 @@ def _load(config: Config) -> Networks:
     networks = load_networks(config.pipeline.models, str(device))
     _log.info("worker-networks", device=str(device), version=networks.version, sha256=networks.sha256)
     return networks
+
+
+def _equipment(options: Pipeline, networks: Networks) -> dict[str, str]:
+    """Say what the worker measures with."""
+    told = {"device": str(resolve_device(options)), "weights": networks.version, "sha256": networks.sha256}
+    return told | {f"sha256 of {name}": value for name, value in weights_hashes(options.models).items()}
 
 
 def _wait_for_space(state: Path, least: int, stop: threading.Event, service: Service) -> bool:

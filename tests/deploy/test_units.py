@@ -20,8 +20,12 @@ def analyze(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_receiver_and_worker_have_a_unit():
-    assert SERVICES == ["negvol-pacs-receiver.service", "negvol-pacs-worker@.service"]
+def test_each_process_has_a_unit_of_the_target():
+    assert SERVICES == ["negvol-pacs-receiver.service", "negvol-pacs-web.service", "negvol-pacs-worker@.service"]
+    for name in SERVICES:
+        lines = (UNITS / name).read_text().splitlines()
+        assert "PartOf=negvol-pacs.target" in lines
+        assert "WantedBy=negvol-pacs.target" in lines
 
 
 def test_systemd_finds_nothing_wrong(tmp_path):

@@ -40,6 +40,8 @@ quiet_period_s = 2.0
 measure_coarse = {coarse}
 [delivery]
 first_retry_s = 1.0
+[web]
+enabled = false
 [log]
 format = "json"
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from node_process import until
 
+from negvol_pacs.storage.lifesigns import processes
 from negvol_pacs.storage.records import DeliveryState
 
 STUDY = "1.2.826.0.1.3680043.8.498.7"
@@ -22,6 +23,9 @@ def test_one_pair_comes_back_nothing_for_the_same_again_and_a_new_pair_for_late_
     node.wait_for("done")
     former = {str(dataset.Modality): str(dataset.SOPInstanceUID) for dataset in _pair(pacs)}
     assert {str(dataset.StudyInstanceUID) for dataset in pacs.stored} == {STUDY}
+    living = {process.kind: process for process in processes(node.state)}
+    assert living["worker"].told["sha256"] == "ab" * 32
+    assert not any(process.is_silent(time.time()) for process in living.values())
     assert set(former.values()) == {result.sop_uid for result in node.ledger.results(STUDY)} - {""}
 
     node.send(ct)

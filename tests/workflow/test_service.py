@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import requests
 from node_process import free_port, until
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
@@ -116,6 +117,35 @@ def test_the_receiver_reports_and_reloads_without_dropping_an_association(node, 
     held.release()
     assert node.running.pop("receiver").wait(20) == 0
     assert manager.count("RELOADING=1") == 2
+
+
+def test_the_status_page_reports_and_reloads_and_sees_the_receiver_live_and_stop(node, manager):
+    port = free_port()
+    node.config.write_text(f"{node.config.read_text()}[web]\nport = {port}\n")
+    node.start("web", **manager.environment())
+    manager.wait_for("READY=1")
+    manager.wait_for("WATCHDOG=1", times=3)
+
+    def reasons():
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=60, proxies={"http": ""}).json()["reasons"]
+
+    assert reasons() == ["the ledger cannot be read", "no receiver is running", "no worker is running"]
+    node.start("receiver")
+    until(lambda: reasons() == ["no worker is running"])
+
+    node.config.write_text(node.config.read_text().replace('name = "pacs"', 'name = "other"'))
+    node.running["web"].send_signal(signal.SIGHUP)
+    manager.wait_for("READY=1", times=2)
+    status = requests.get(f"http://127.0.0.1:{port}/api/status", timeout=60, proxies={"http": ""}).json()
+    assert [traffic["destination"] for traffic in status["destinations"]] == ["other"]
+    (process,) = status["processes"]
+    assert (process["kind"], process["silent"]) == ("receiver", False)
+
+    assert node.kill("receiver", signal.SIGTERM) == 0
+    assert reasons() == ["no receiver is running", "no worker is running"]
+    assert node.kill("web", signal.SIGTERM) == 0
+    manager.wait_for("STOPPING=1")
+    assert manager.count("RELOADING=1") == 1
 
 
 def test_the_watchdog_is_fed_by_the_loop_that_accepts_and_starves_when_it_hangs(tmp_path, manager, monkeypatch):

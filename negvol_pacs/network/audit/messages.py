@@ -36,6 +36,8 @@ class Party:
     """Process ID; empty for a peer."""
     requestor: bool = False
     """Whether it began what is told."""
+    user: str = ""
+    """Who is logged in; empty where nobody has to."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,16 @@ def query(
     return _finished(message, reporter)
 
 
+def accessed(reporter: Reporter, reader: Party, study: str, patient: str) -> bytes:
+    """Tell that somebody looked at what is here of a study (A.5.3.6)."""
+    message = _event(("110103", "DICOM Instances Accessed"), "R", SUCCESS)
+    _participant(message, replace(reader, requestor=True))
+    _participant(message, reporter.party)
+    return _about(message, reporter, study, patient, {})
+
+
 def deleted(reporter: Reporter, study: str, patient: str, description: str) -> bytes:
-    """Tell that the images of a study were deleted here, and why (A.5.3.5)."""
+    """Tell that the images of a study were deleted here, and why (A.5.3.8)."""
     message = _event(("110105", "DICOM Study Deleted"), "D", SUCCESS, description=description)
     _participant(message, replace(reporter.party, requestor=True))
     return _about(message, reporter, study, patient, {})
@@ -168,7 +178,7 @@ def _event(
 
 def _participant(message: Element, party: Party, role: tuple[str, str] | None = None) -> None:
     attributes = {
-        "UserID": _clean(party.process or party.ae_title or party.address),
+        "UserID": _clean(party.user or party.process or party.ae_title or party.address),
         "UserIsRequestor": "true" if party.requestor else "false",
     }
     if party.ae_title:

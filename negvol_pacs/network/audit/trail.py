@@ -200,6 +200,12 @@ def queried(peer: Party, sop_class: str, syntax: str, identifier: bytes) -> None
         trail.record(messages.query(trail.reporter, source, own, **asked, identifier=identifier))
 
 
+def accessed(user: str, address: str, study: str, patient: str) -> None:
+    """Tell that somebody looked at what is here of a study."""
+    if (trail := _trail) is not None:
+        trail.record(messages.accessed(trail.reporter, Party("", address, user=user), study, patient))
+
+
 def deleted(study: str, patient: str, reason: str) -> None:
     """Tell that the images of a study were deleted."""
     if (trail := _trail) is not None:
