@@ -142,8 +142,8 @@ def judge(subject: Subject, networks: Networks, options: Pipeline) -> Outcome | 
     if not isinstance(found, JointMasks):
         return None
     geometry = found.mc.get_geometry()
-    bones = (probability(surface_distance(bone, geometry)) for bone in (subject.mandible, subject.skull))
-    true = clip_to_joint(*bones, geometry, found.centre)
+    mandible, skull = (probability(surface_distance(bone, geometry)) for bone in (subject.mandible, subject.skull))
+    true = clip_to_joint(mandible, skull, geometry, found.centre)
     near = grid.distance_from(geometry, found.centre) < confidence.REACH_MM
     pairs = zip(BONES, (found.mc, found.tb), true, strict=True)
     overlap = {bone: dice((ours.array > 0.5) & near, (truth > 0.5) & near) for bone, ours, truth in pairs}
