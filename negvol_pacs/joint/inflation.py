@@ -34,7 +34,6 @@ FADE_MM = 7.0  # so far below the opening nothing moves
 PUSH_MM = 0.25  # into the confining bone, which is subtracted: no film is left between
 STOPPED_MM = 0.05  # bone nearer than this has stopped the membrane
 MOST_SOLVES = 40
-SETTLED_SHARE = 0.05  # of the vertices may still change sides in a step that is not the last
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Inflation:
     mesh
         LPS mm; vertex by vertex from the condyle's mesh; confined parts reach ``PUSH_MM`` into the bone.
     thickness
-        Distance that each vertex of the head went, mm, shape (k,).
+        Distance that each vertex of the head went, in the mesh's order, mm, shape (k,).
     confined
         True where bone stopped it, shape (k,).
     converged
@@ -77,11 +76,13 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
         If no part of the condyle faces bone.
     """
     height = opening.height(mc.vertices)
-    head = height > -FADE_MM
+    if not (height > 0).any():
+        raise InflationError("No part of the condyle stands above the opening.")
+    head = _ordered(mc, np.flatnonzero(height > -FADE_MM))
     fading = np.clip((height + FADE_MM) / (FADE_MM - MARGIN_MM), 0, 1)[head]
     near = height[head] > -MARGIN_MM
     triangles = _renumbered(mc.triangles, head)
-    position, thickness, bound = mc.vertices[head], np.zeros(head.sum()), np.ones(head.sum(), dtype=np.bool_)
+    position, thickness, bound = mc.vertices[head], np.zeros(len(head)), np.ones(len(head), dtype=np.bool_)
     converged = True
     for step in range(STEPS):
         membrane = _Membrane(position, triangles)
@@ -90,8 +91,7 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
         weight = _confinement(room + thickness) * near
         if not (weight[height[head] > 0] > 0).any():
             raise InflationError("No bone faces the condyle.")
-        rest = 0.0 if step == STEPS - 1 else SETTLED_SHARE
-        layer, bound, settled = membrane.inflate(np.minimum(room, 4 * FAR_MM), weight, bound & (weight > 0), rest)
+        layer, bound, settled = membrane.inflate(np.minimum(room, 4 * FAR_MM), weight, bound & (weight > 0))
         moved = layer * fading / (STEPS - step)
         position = position + moved[:, None] * normals
         thickness += moved
@@ -99,9 +99,11 @@ def inflate(mc: Mesh, bone: Rays, opening: Plane) -> Inflation:
     touching = weight * np.clip(1 - (room - layer) / PUSH_MM, 0, 1)
     vertices = mc.vertices.copy()
     vertices[head] = position + PUSH_MM * touching[:, None] * normals
-    confined = ((weight > 0) & (room - layer < STOPPED_MM))[near]
+    confined = (weight > 0) & (room - layer < STOPPED_MM)
     inflated = unfold(Mesh(vertices, mc.triangles), height > -MARGIN_MM)
-    return Inflation(inflated, thickness[near], confined, converged)
+    back = np.argsort(head)
+    back = back[near[back]]
+    return Inflation(inflated, thickness[back], confined[back], converged)
 
 
 def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,9 +111,19 @@ def _confinement(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(far < 1, np.cos(far * np.pi / 2) ** 2, 0.0)
 
 
-def _renumbered(triangles: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
-    number = np.cumsum(kept) - 1
-    return number[triangles[kept[triangles].all(axis=1)]].astype(np.int32)
+def _renumbered(triangles: NDArray[np.int32], chosen: NDArray[np.intp]) -> NDArray[np.int32]:
+    """Return the triangles between chosen vertices, whose places number their corners."""
+    number = np.full(triangles.max() + 1, -1, dtype=np.int32)
+    number[chosen] = np.arange(len(chosen))
+    renumbered = number[triangles]
+    return np.ascontiguousarray(renumbered[(renumbered >= 0).all(axis=1)])
+
+
+def _ordered(mesh: Mesh, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Order vertices once so that the matrices over them, and over parts of them, fill in little."""
+    matrix = cotangent_stiffness(mesh.vertices[chosen], _renumbered(mesh.triangles, chosen))
+    filled = factorise(matrix + sparse.identity(len(chosen)), "MMD_AT_PLUS_A")
+    return np.asarray(chosen[np.argsort(filled.perm_c)])
 
 
 class _Membrane:
@@ -128,7 +140,7 @@ class _Membrane:
         return np.asarray(smoothed / np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-12))
 
     def inflate(
-        self, u: NDArray[np.float64], weight: NDArray[np.float64], bound: NDArray[np.bool_], rest: float = 0.0
+        self, u: NDArray[np.float64], weight: NDArray[np.float64], bound: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
         """Solve the obstacle problem by its active set (Hintermüller et al. 2002).
 
@@ -138,8 +150,6 @@ class _Membrane:
             Obstacle, mm, and confinement at each vertex.
         bound
             Guess of the vertices at the obstacle.
-        rest
-            Share of the vertices that need not settle.
 
         Returns
         -------
@@ -151,8 +161,8 @@ class _Membrane:
         for _ in range(MOST_SOLVES):
             d = _solve_bound(matrix, load, u, bound)
             now = (d > u + 1e-9) | (bound & (load - matrix @ d > 0))
-            if np.mean(now != bound) <= rest:
-                return np.clip(d, 0, u), now, True
+            if (now == bound).all():
+                return np.clip(d, 0, u), bound, True
             bound = now
         return np.clip(d, 0, u), bound, False
 

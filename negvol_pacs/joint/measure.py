@@ -1,6 +1,7 @@
 """From the masks of both joints to the findings."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -78,7 +79,9 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
     """
     masks = {side: joint for side, joint in joints.items() if isinstance(joint, JointMasks)}
     alone = frozenset({QualityFlag.OTHER_SIDE_MISSING}) if len(masks) < 2 else frozenset()
-    found = {side: _Joint(joint, alone, flags & _EVERY_NUMBER) for side, joint in masks.items()}
+    with ThreadPoolExecutor(len(Side)) as pool:  # the way to the surfaces is mostly scipy's, which lets threads run
+        made = pool.map(lambda joint: _Joint(joint, alone, flags & _EVERY_NUMBER), masks.values())
+        found = dict(zip(masks, made, strict=True))
     skull = _midsagittal_plane(found)
     centres = {side: joint.centre for side, joint in masks.items()}
     transverse = skull.plane.normal if skull else transverse_axis(centres)

@@ -26,9 +26,17 @@ def cotangent_stiffness(vertices: NDArray[np.float64], triangles: NDArray[np.int
     return (sparse.diags(np.asarray(coupling.sum(axis=1)).ravel()) - coupling).tocsr()
 
 
-def factorise(matrix: sparse.spmatrix) -> SuperLU:
-    """Factorise a symmetric positive definite matrix: an ordering for symmetry, and no pivots, fill in less."""
-    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+def factorise(matrix: sparse.spmatrix, ordering: str = "NATURAL") -> SuperLU:
+    """Factorise a symmetric positive definite matrix: without pivots it fills in less.
+
+    Parameters
+    ----------
+    matrix
+        Shape (n, n).
+    ordering
+        Of its rows; ``MMD_AT_PLUS_A`` seeks one that fills in little.
+    """
+    return splu(matrix.tocsc(), permc_spec=ordering, diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def vertex_areas(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
