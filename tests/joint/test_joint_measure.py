@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from negvol_pacs.anatomy import Side
+from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import JointNotFound, JointOutsideField
 from negvol_pacs.joint.findings import Landmark, Quantity
 from negvol_pacs.joint.folding import crossings
 from negvol_pacs.joint.measure import SIDED, measure, volume
 from negvol_pacs.joint.surface import to_manifold
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.segmentation.masks import joint_masks_from_labels
+from negvol_pacs.segmentation.grid import canonical_grid, on_grid
+from negvol_pacs.segmentation.masks import JointMasks, joint_masks_from_labels
 from negvol_pacs.training.analytic_joints import parametric_fossa
 
 ANGLES = (Quantity.HCA, Quantity.SRA)
@@ -184,6 +185,17 @@ def degenerate(draw):
     elif fault == "bifid":
         mc = lambda p: np.maximum(joint.mc(p), 1.0 - np.hypot(p[..., 0], p[..., 2] - 4))  # noqa: E731
     return dataclasses.replace(joint, mc=lambda p: mc(p - shift), tb=tb)
+
+
+def test_predicted_dice_is_said_even_where_nothing_can_be_measured():
+    geometry = canonical_grid((0, 0, 0), 0.4, 8)
+    empty = on_grid(np.zeros(geometry.spatial_shape, np.float32), geometry)
+    dice = {Structure.MC: 0.5, Structure.TB: 0.25}
+    found = measure({Side.LEFT: JointMasks(Side.LEFT, empty, empty, np.zeros(3), dice=dice)})
+    numbers = found.joints[Side.LEFT].measurements
+    assert (numbers[Quantity.MC_DICE].value, numbers[Quantity.TB_DICE].value) == (0.5, 0.25)
+    assert numbers[Quantity.FW].value is None
+    assert Quantity.MC_DICE not in found.joints[Side.RIGHT].measurements
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from matplotlib.image import imread
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.segmentation import grid
-from negvol_pacs.validation import confidence, plots
+from negvol_pacs.validation import confidence, run
 from negvol_pacs.validation.confidence import BONES, SPOILED, Outcome
 
 
@@ -38,7 +38,7 @@ def test_rank_correlation_is_checked(rank: int, holds: bool) -> None:
     correlation, error = confidence.checks(Structure.MC, outcomes(rank))
     assert correlation.value == pytest.approx(rank)
     assert correlation.passed is holds
-    assert (error.value == 0) is holds
+    assert (error.error == 0) is holds
     assert error.limit is None
 
 
@@ -51,8 +51,14 @@ def test_the_table_counts_what_the_flag_hit_and_what_it_missed() -> None:
     assert [[cell.strip() for cell in row.split("|")][3:6] for row in rows] == [["2", "1", "1"]] * 2
 
 
-def test_the_picture(tmp_path) -> None:
-    plots.confidence(outcomes(), tmp_path / "confidence.png")
+def test_the_part_of_the_report(monkeypatch, tmp_path) -> None:
+    found = outcomes()
+    checks = confidence.checks(Structure.MC, found)
+    monkeypatch.setattr(confidence, "run", lambda count, progress: (checks, found[:count]))
+    part = run.Plan(tmp_path, run.Extent(painted=12), print).confidence()
+    assert part.checks == checks
+    assert part.section == checks[0].section
     picture = imread(tmp_path / "confidence.png")
+    assert "confidence.png" in part.lines[-1]
     assert picture.shape[1] > 800
     assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 20
