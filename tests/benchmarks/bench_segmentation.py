@@ -38,7 +38,7 @@ results: dict[str, tuple[float, Joints]] = {}
 
 @pytest.fixture(scope="module")
 def head() -> hd.Volume:
-    high = tuple(low + SPACING_MM * (count - 0.5) for low, count in zip(LOW, SHAPE[::-1], strict=True))
+    high = tuple(low + SPACING_MM * count for low, count in zip(LOW, SHAPE[::-1], strict=True))
     labels = make_head(SEED, SPACING_MM, LOW, high).labels
     assert labels.spatial_shape == SHAPE
     rng = np.random.default_rng([SEED, 1])
