@@ -7,11 +7,11 @@ import simple_head
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from negvol_pacs.anatomy import Side
+from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import JointError, JointOutsideField, NoHead
 from negvol_pacs.quality import QualityFlag
-from negvol_pacs.segmentation import grid
+from negvol_pacs.segmentation import confidence, grid
 from negvol_pacs.segmentation.masks import JointMasks
 from negvol_pacs.segmentation.pipeline import Segmentation, segment
 from negvol_pacs.segmentation.weights import Networks
@@ -51,7 +51,9 @@ def test_the_masks_are_the_bones(axial_segmentation: Segmentation, side: Side) -
     assert not ((masks.mc.array > 0.5) & (masks.tb.array > 0.5)).any()
     assert masks.inside is None
     # These networks are never sure, and put the skull's surface 0.3 mm inside of its edge.
-    assert masks.flags == {QualityFlag.SURFACES_UNCLEAR}
+    assert masks.flags == {QualityFlag.SURFACES_UNCLEAR, QualityFlag.SEGMENTATION_DOUBTFUL}
+    assert set(masks.dice) == {Structure.MC, Structure.TB}
+    assert all(0 <= value < confidence.LIMITS[bone] for bone, value in masks.dice.items())
     assert not axial_segmentation.flags
 
 
