@@ -81,8 +81,8 @@ class Committer:
             return _NO_SUCH_ACTION
         peer = event.assoc.requestor
         calling, called = peer.primitive.calling_ae_title.strip(), peer.primitive.called_ae_title.strip()
-        if all(known.ae_title != calling for known in self.config.peers):  # a destination, let in to report
-            _log.warning("commitment-request-refused", reason="not a peer", calling_ae=calling)
+        if "commitment" not in event.assoc.dimse.services:  # a destination, let in to report
+            _log.warning("commitment-request-refused", reason="not for this peer", calling_ae=calling)
             return _NOT_AUTHORIZED
         asked = event.action_information
         transaction = str(asked.get("TransactionUID", ""))
