@@ -98,8 +98,6 @@ class Archive:
         ds = reported(request.TransactionUID, **{"kept" if self.keeps else "failed": uids})
         kind = 1 if self.keeps else 2
         if self.mode == "same":
-            assoc._reactor_checkpoint.wait(0.2)
-            threading.Event().wait(0.2)  # the answer to the request goes first
             instance = StorageCommitmentPushModelInstance
             answer, _ = assoc.send_n_event_report(ds, kind, StorageCommitmentPushModel, instance)
             self.answers.append(answer.Status)
