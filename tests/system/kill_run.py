@@ -23,7 +23,8 @@ from negvol_pacs.training.ct_series import Scan, write_ct_series
 from negvol_pacs.workflow import layout
 
 STUDY, SLICES = "1.2.826.0.1.3680043.8.498.9", 3
-PATIENCE_S, STILL_S = 60.0, 0.6
+PATIENCE_S, IN_ALL_S, STILL_S = 60.0, 600.0, 0.6
+"""Without a new point, with new ones (a busy machine), and until nothing more is expected."""
 CONFIG = """
 [node]
 port = {pacs.node_port}
@@ -152,8 +153,9 @@ def _open_ledger(node: ForgedNode, state: Path) -> Ledger:
 
 def settled(node: ForgedNode, ledger: Ledger) -> bool:
     """Wait until both results are delivered and no point has been passed for a while."""
-    deadline, passed, since = time.monotonic() + PATIENCE_S, -1, 0.0
-    while (now := time.monotonic()) < deadline:
+    passed, start = -1, time.monotonic()
+    since = start
+    while (now := time.monotonic()) < min(since + PATIENCE_S, start + IN_ALL_S):
         node.revive()
         if (names := len(node.names())) != passed:
             passed, since = names, now
@@ -176,7 +178,7 @@ def send_acknowledged(node: ForgedNode, files: Sequence[Path], port: int) -> set
         acknowledged.add(sent.sop_uid)
         del left[sent.sop_uid]
 
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + IN_ALL_S
     while left:
         node.revive()
         try:

@@ -54,6 +54,7 @@ def undisturbed(forge: Forge, orthanc: Orthanc, files: list[Path], folder: Path)
     return outcome
 
 
+@pytest.mark.timeout(900)
 def test_killed_again_and_again_on_the_way(
     forge: Forge, orthanc: Orthanc, files: list[Path], undisturbed: Outcome, tmp_path: Path
 ) -> None:
