@@ -1,11 +1,12 @@
 """One series through a node whose processes are killed, restarted and watched until the PACS has everything."""
 
+import json
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import highdicom as hd
@@ -187,6 +188,20 @@ def send_acknowledged(node: ForgedNode, files: Sequence[Path], port: int) -> set
             assert time.monotonic() < deadline, error
             time.sleep(0.05)
     return acknowledged
+
+
+def resumed(runs: Path, name: str, deed: str, make: Callable[[], Outcome]) -> Outcome:
+    """Make a run and keep its outcome in a file, or take it from there: a sweep that was interrupted goes on."""
+    lines = map(json.loads, runs.read_text().splitlines()) if runs.exists() else ()
+    for line in lines:
+        if line["run"] == [name, deed]:
+            frozen = {key: frozenset(line["outcome"][key]) for key in ("uids", "lost")}
+            listed = {key: tuple(line["outcome"][key]) for key in ("exits", "trace")}
+            return Outcome(**line["outcome"] | frozen | listed)
+    outcome = make()
+    with runs.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"run": [name, deed], "outcome": asdict(outcome)}, default=sorted) + "\n")
+    return outcome
 
 
 def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:
