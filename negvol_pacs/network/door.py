@@ -56,7 +56,7 @@ class Door:
         assoc, config = event.assoc, self._config
         try:
             request = self._request(assoc)
-            rejection = admit(request, config) or self._enter(assoc, request)
+            rejection = _malformed(assoc) or admit(request, config) or self._enter(assoc, request)
             assoc.dimse.services = rights(request, config)
             withheld = self._withhold(assoc, request, config)
         except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
@@ -136,3 +136,11 @@ class Door:
         except DiskFull:
             return False
         return True
+
+
+def _malformed(assoc: Association) -> Rejection | None:
+    """Turn away what would end the association's thread when its contexts are negotiated (PS3.8 table 9-13)."""
+    contexts = assoc.requestor.primitive.presentation_context_definition_list
+    if all(context.abstract_syntax for context in contexts):
+        return None
+    return Rejection(1, 2, 1, "a presentation context without an abstract syntax")
