@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
@@ -23,6 +23,9 @@ HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$|^\[[0-9A-
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 Priority = Literal["routine", "stat"]
+
+Service = Literal["echo", "store", "commitment", "mpps", "worklist"]
+"""What the node offers to peers."""
 
 
 class _Section(BaseModel):
@@ -61,15 +64,17 @@ class Node(_Section):
 
 
 class Peer(_Section):
-    """A calling AE that may send; anything not listed is rejected.
+    """A calling AE that is let in; anything not listed is rejected.
 
-    It may call the AE titles of ``called_ae_titles``, by default all of the node's. With ``certificates``
-    it must have shown one of them over TLS: by SHA-256 fingerprint, or by subject as in RFC 4514.
+    It may call the AE titles of ``called_ae_titles``, by default all of the node's, and use the ``services``,
+    by default all. With ``certificates`` it must have shown one of them over TLS: by SHA-256 fingerprint, or
+    by subject as in RFC 4514.
     """
 
     ae_title: AETitle
     networks: tuple[IPv4Network | IPv6Network, ...]
     called_ae_titles: tuple[AETitle, ...] = ()
+    services: frozenset[Service] = frozenset(get_args(Service))
     certificates: tuple[CertificateName, ...] = ()
     port: Port | None = None
     """Where it hears reports of storage commitment, at the address that it called from."""

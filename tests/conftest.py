@@ -1,10 +1,14 @@
 """Fixtures that every room's tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom.association import Association
+
+from negvol_pacs.network.checkpoint import Checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -16,6 +20,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no development data at {folder} (set NEGVOL_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _peers_keep_their_answers() -> Iterator[None]:
+    """The peers of the tests are pynetdicom, too, and would lose one answer of thousands on a busy machine."""
+    original = Association.__init__
+
+    def begin(self: Association, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        if self.is_requestor:  # the reactor of an acceptor sends itself, for C-GET
+            self._reactor_checkpoint = Checkpoint()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Association, "__init__", begin)
+        yield
 
 
 class Switch:

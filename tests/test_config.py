@@ -83,6 +83,7 @@ def test_every_mistake_is_named_at_once(write):
         ('[node]\nae_title = "  "', "node.ae_title"),
         ('[[peers]]\nae_title = "A"\nnetworks = ["192.0.2.1/24"]', "peers.0.networks.0"),
         ('[[peers]]\nae_title = "A"', "peers.0.networks"),
+        ('[[peers]]\nae_title = "A"\nnetworks = []\nservices = ["find"]', "peers.0.services"),
         ('[[destinations]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 0', "destinations.0.port"),
         (2 * '[[ris]]\nname = "x"\nae_title = "A"\nhost = "h"\nport = 104\n', "ris: .* a name of its own"),
         (2 * '[[profiles]]\nae_title = "A"\n', "profiles needs an AE title of its own"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from negvol_pacs.config import Config, Destination, Limits, Peer
+from negvol_pacs.config import Config, Destination, Limits, Peer, Service
 from negvol_pacs.network.tls import Certificate
 
 
@@ -55,6 +55,27 @@ def admit(request: Request, config: Config) -> Rejection | None:
     Rejection or None
         None where the association may be accepted.
     """
+    found = _fitting(request, config)
+    if isinstance(found, Rejection):
+        return found
+    if not request.has_space:
+        return Rejection(2, 3, 1, "no space for received objects")
+    return crowded(request, config.limits)
+
+
+def rights(request: Request, config: Config) -> frozenset[Service]:
+    """Tell which services who is let in may use: those of any entry of ``peers`` that fits."""
+    found = _fitting(request, config)
+    return frozenset() if isinstance(found, Rejection) else frozenset().union(*(peer.services for peer in found))
+
+
+def may_report(calling_ae: str, address: str, config: Config) -> bool:
+    """Tell whether a peer is a destination, which reports on storage commitment whatever else it may do."""
+    return any(d.ae_title == calling_ae.strip() and is_from(address, d, config) for d in config.archives)
+
+
+def _fitting(request: Request, config: Config) -> list[Peer] | Rejection:
+    """Find the entries of the allow-list that a request fits in all of title, address, certificate and called title."""
     calling_ae = request.calling_ae.strip()
     peers = [peer for peer in config.peers if peer.ae_title == calling_ae]
     if not peers and request.reports_only:
@@ -68,11 +89,8 @@ def admit(request: Request, config: Config) -> Rejection | None:
     if not peers:
         return Rejection(1, 1, 3, "certificate not allowed for this calling AE title")
     called_ae = request.called_ae.strip()
-    if not any(called_ae in (peer.called_ae_titles or config.ae_titles) for peer in peers):
-        return Rejection(1, 1, 7, "called AE title is not this node's, or not for this peer")
-    if not request.has_space:
-        return Rejection(2, 3, 1, "no space for received objects")
-    return crowded(request, config.limits)
+    peers = [peer for peer in peers if called_ae in (peer.called_ae_titles or config.ae_titles)]
+    return peers or Rejection(1, 1, 7, "called AE title is not this node's, or not for this peer")
 
 
 def may_connect(address: str, config: Config) -> bool:
@@ -103,6 +121,7 @@ def _reporter(destination: Destination, ae_titles: tuple[str, ...]) -> Peer:
         ae_title=destination.ae_title,
         networks=tuple(ip_network(address) for address in addresses_of(destination.host)),
         called_ae_titles=(*ae_titles, *filter(None, [destination.calling_ae_title])),
+        services=frozenset({"echo"}),
     )
 
 

@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 
 
 class Committer:
-    """Takes requests and reports on them, in a thread of its own.
+    """Takes requests and reports on them, to each peer in a thread of its own while there is something to report.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class Committer:
         self._open: dict[tuple[str, str], Association] = {}
         self._wake, self._stopping = threading.Event(), False
         self._thread: threading.Thread | None = None
+        self._busy: dict[str, threading.Thread] = {}
+        """Who reports to which peer; only `_turn` adds to it."""
 
     def start(self) -> None:
         """Begin to report, first what a former life owes."""
@@ -65,8 +67,9 @@ class Committer:
         """Report no more; what is left is reported by the next life."""
         self._stopping = True
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=_PATIENCE_S)
+        deadline = time.monotonic() + _PATIENCE_S
+        for thread in filter(None, [self._thread, *list(self._busy.values())]):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def requested(self, event: evt.Event) -> tuple[int, None]:
         """Take an N-ACTION; it is accepted when it is in the ledger."""
@@ -81,8 +84,8 @@ class Committer:
             return _NO_SUCH_ACTION
         peer = event.assoc.requestor
         calling, called = peer.primitive.calling_ae_title.strip(), peer.primitive.called_ae_title.strip()
-        if all(known.ae_title != calling for known in self.config.peers):  # a destination, let in to report
-            _log.warning("commitment-request-refused", reason="not a peer", calling_ae=calling)
+        if "commitment" not in event.assoc.dimse.services:  # a destination, let in to report
+            _log.warning("commitment-request-refused", reason="not for this peer", calling_ae=calling)
             return _NOT_AUTHORIZED
         asked = event.action_information
         transaction = str(asked.get("TransactionUID", ""))
@@ -117,28 +120,46 @@ class Committer:
             self._wake.wait(max(pause_s, _TURN_S))
 
     def _turn(self) -> float:
-        """Report what is due; return the seconds until more is.
-
-        Who cannot be reached is tried once, not for each of its requests: the others wait behind it.
-        """
+        """Begin to report what is due; return the seconds until more is."""
         now, pause_s = time.time(), _LONGEST_PAUSE_S
-        unreachable: dict[str, str] = {}
+        busy, due = set(self._busy), dict[str, list[CommitmentRequest]]()
         for request in self._books.waiting():
             wait_s = request.next_try - now
+            if request.calling_ae in busy:
+                continue  # its thread wakes us when it has done
             if 0 < wait_s <= self.config.delivery.longest_retry_s:  # else the clock was set back
                 pause_s = min(pause_s, wait_s)
-            elif self._stopping:
-                break
-            elif request.calling_ae in unreachable:
-                self._postpone(request, unreachable[request.calling_ae])
             else:
-                pause_s = 0.0
-                try:
-                    self._report(request)
-                except NetworkError as error:
-                    unreachable[request.calling_ae] = str(error)
-                    self._postpone(request, str(error))
+                due.setdefault(request.calling_ae, []).append(request)
+        for peer, requests in due.items():
+            self._busy[peer] = threading.Thread(target=self._serve, args=(peer, requests), daemon=True)
+            try:
+                self._busy[peer].start()
+            except RuntimeError:  # no more threads: later
+                del self._busy[peer]
+                raise
         return pause_s
+
+    def _serve(self, peer: str, requests: list[CommitmentRequest]) -> None:
+        """Report to one peer; who cannot be reached is tried once, not for each of its requests."""
+        unreachable = ""
+        try:
+            for request in requests:
+                if self._stopping:
+                    return
+                try:
+                    if not unreachable:
+                        self._report(request)
+                except NetworkError as error:
+                    unreachable = str(error)
+                if unreachable:
+                    self._postpone(request, unreachable)
+        except Exception:  # noqa: BLE001 - a full disk, say: it is tried again
+            _log.exception("commitment-report-failed")
+            time.sleep(_PATIENCE_S)  # but not at once
+        finally:
+            del self._busy[peer]
+            self._wake.set()
 
     def _report(self, request: CommitmentRequest) -> None:
         failed = self._failures(request.objects)

@@ -18,7 +18,7 @@ from negvol_pacs.config import Config, Destination
 from negvol_pacs.errors import DiskFull, QueryFailed, StorageError
 from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.audit.trail import Transfers
-from negvol_pacs.network.listener import IMAGE_CLASSES, TRANSFER_SYNTAXES
+from negvol_pacs.network.offer import IMAGE_CLASSES, TRANSFER_SYNTAXES
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.retriever import find, finish
 from negvol_pacs.network.sender import associated

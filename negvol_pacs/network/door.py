@@ -10,9 +10,10 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull
-from negvol_pacs.network.admission import Rejection, Request, admit, crowded, may_connect
+from negvol_pacs.network.admission import Rejection, Request, admit, crowded, may_connect, may_report, rights
 from negvol_pacs.network.audit import trail
 from negvol_pacs.network.audit.messages import Party
+from negvol_pacs.network.offer import granted, service_of
 from negvol_pacs.network.tls import Secured, certificate_of
 from negvol_pacs.storage.inbox import Inbox
 
@@ -52,10 +53,12 @@ class Door:
 
     def requested(self, event: evt.Event) -> None:
         """Let in who is allowed in; when in doubt, nobody."""
-        assoc = event.assoc
+        assoc, config = event.assoc, self._config
         try:
             request = self._request(assoc)
-            rejection = admit(request, self._config) or self._enter(assoc, request)
+            rejection = _malformed(assoc) or admit(request, config) or self._enter(assoc, request)
+            assoc.dimse.services = rights(request, config)
+            withheld = self._withhold(assoc, request, config)
         except Exception:  # noqa: BLE001  # pynetdicom would go on and accept
             _log.exception("admission-failed")
             rejection = Rejection(2, 2, 1, "internal error")
@@ -71,6 +74,9 @@ class Door:
             assoc.dimse.transfers = trail.Transfers(peer, received=True)
             log.info("association-accepted")
             trail.admitted(peer)
+            if withheld:
+                log.warning("services-refused", services=withheld)
+                trail.restricted(peer, f"not for this peer: {', '.join(withheld)}")
             return
         trail.refused(peer, rejection.reason)
         log.warning("association-rejected", reason=rejection.reason, transient=rejection.result == 2)
@@ -103,6 +109,16 @@ class Door:
             has_space=wanted.isdisjoint(self._stored) or self._has_space(),
         )
 
+    def _withhold(self, assoc: Association, request: Request, config: Config) -> list[str]:
+        """Offer what the peer may use and nothing else; return the services that it wants and may not have."""
+        acceptor, offered = assoc.acceptor, assoc.acceptor.supported_contexts
+        reports = may_report(request.calling_ae, request.address, config)
+        acceptor.supported_contexts = granted(offered, assoc.dimse.services, reports=reports)
+        kept = {context.abstract_syntax for context in acceptor.supported_contexts}
+        wanted = {context.abstract_syntax for context in assoc.requestor.primitive.presentation_context_definition_list}
+        lost = {context.abstract_syntax for context in offered} - kept
+        return sorted({service_of(str(sop_class)) for sop_class in wanted & lost})
+
     def _enter(self, assoc: Association, request: Request) -> Rejection | None:
         """Take a place, if there is one left; two requests never get the same one."""
         with self._lock:
@@ -120,3 +136,11 @@ class Door:
         except DiskFull:
             return False
         return True
+
+
+def _malformed(assoc: Association) -> Rejection | None:
+    """Turn away what would end the association's thread when its contexts are negotiated (PS3.8 table 9-13)."""
+    contexts = assoc.requestor.primitive.presentation_context_definition_list
+    if all(context.abstract_syntax for context in contexts):
+        return None
+    return Rejection(1, 2, 1, "a presentation context without an abstract syntax")

@@ -8,71 +8,22 @@ from typing import Any
 
 import structlog
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    JPEG2000,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import (
-    Comprehensive3DSRStorage,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LabelMapSegmentationStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    ModalityPerformedProcedureStep,
-    ModalityWorklistInformationFind,
-    SegmentationStorage,
-    StorageCommitmentPushModel,
-    Verification,
-    XRay3DCraniofacialImageStorage,
-)
 
 from negvol_pacs.config import Config
 from negvol_pacs.errors import DiskFull, MalformedObject, ObjectMismatch, StorageError, WrongSOPClass
+from negvol_pacs.network import offer
 from negvol_pacs.network.checkpoint import Checkpoint
-from negvol_pacs.network.commitment import SYNTAXES, ReportTaker
+from negvol_pacs.network.commitment import ReportTaker
 from negvol_pacs.network.committer import Committer
 from negvol_pacs.network.door import Door
 from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.performed import StepTaker
 from negvol_pacs.network.reception import Reception
 from negvol_pacs.network.worklist import Worklist
-from negvol_pacs.storage.inbox import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Inbox, Incoming
+from negvol_pacs.storage.inbox import Inbox, Incoming
 from negvol_pacs.storage.records import Instance, Outcome
-
-IMAGE_CLASSES = (
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    XRay3DCraniofacialImageStorage,
-)
-"""SOP classes that are stored."""
-
-RESULT_CLASSES = (SegmentationStorage, LabelMapSegmentationStorage, Comprehensive3DSRStorage)
-"""SOP classes accepted only so that this node's own results, routed back, are answered politely."""
-
-TRANSFER_SYNTAXES = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    RLELossless,
-)
-"""Deflated is missing on purpose: 261 kB of it can inflate to 256 MiB."""
 
 _STATUS: tuple[tuple[type[StorageError], int], ...] = (
     (DiskFull, 0xA700),
@@ -150,8 +101,8 @@ class Listener:
         self._on_received, self._on_association_end = on_received, on_association_end
         self._on_turn = on_turn
         self._committer = Committer(config, inbox)
-        self._steps = StepTaker(inbox.ledger.performed, IMAGE_CLASSES, on_completed)
-        self._door = Door(config, inbox, frozenset(IMAGE_CLASSES))
+        self._steps = StepTaker(inbox.ledger.performed, offer.IMAGE_CLASSES, on_completed)
+        self._door = Door(config, inbox, frozenset(offer.IMAGE_CLASSES))
         self._server: GuardedServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -182,7 +133,7 @@ class Listener:
         ]
         node = self._config.node
         address = (node.host, node.port)
-        entity, limits = _entity(self._config), self._config.limits
+        entity, limits = offer.entity(self._config), self._config.limits
         door = self._door
         server = GuardedServer(
             entity, address, handlers, limits, self._prepare,
@@ -222,7 +173,7 @@ class Listener:
 
     def _prepare(self, assoc: Association) -> Callable[[], None]:
         assoc._reactor_checkpoint = Checkpoint()
-        assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(IMAGE_CLASSES))
+        assoc.dimse = Reception(assoc, self._inbox, self._config, frozenset(offer.IMAGE_CLASSES))
         return lambda: self._ended(assoc)
 
     def _ended(self, assoc: Association) -> None:
@@ -244,7 +195,7 @@ class Listener:
         if rejected:
             _log.warning(
                 "contexts-rejected",
-                reason="SOP class or transfer syntax not supported",
+                reason="SOP class or transfer syntax not supported, or not for this peer",
                 sop_classes=sorted({str(context.abstract_syntax) for context in rejected}),
                 association=event.assoc.dimse.association_id,
                 calling_ae=event.assoc.requestor.primitive.calling_ae_title,
@@ -280,7 +231,7 @@ class Listener:
             reception.done(incoming)
 
     def _take(self, incoming: Incoming, reception: Reception, log: Any) -> Dataset | int:
-        if incoming.sop_class_uid in RESULT_CLASSES and self._inbox.ledger.is_own_result(incoming.sop_uid):
+        if incoming.sop_class_uid in offer.RESULT_CLASSES and self._inbox.ledger.is_own_result(incoming.sop_uid):
             log.info("own-result-ignored")
             return 0x0000
         outcome, instance = self._inbox.commit(incoming)
@@ -316,27 +267,6 @@ class Listener:
             transfers.add(instance.study_uid, instance.sop_class_uid)
         except Exception:  # noqa: BLE001  # the instance is stored, whatever becomes of its record
             _log.exception("audit-failed")
-
-
-def _entity(config: Config) -> AE:
-    ae = AE(config.node.ae_title)
-    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.maximum_pdu_size = config.limits.max_pdu_bytes
-    ae.acse_timeout = config.limits.association_timeout_s
-    ae.dimse_timeout = ae.network_timeout = config.limits.network_timeout_s
-    ae.maximum_associations = 1 << 30  # pynetdicom counts silent connections too: admission counts instead
-    ae.add_supported_context(Verification, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
-    # As SCU, too: a destination reports by an association of its own (PS3.4 section J.3.3).
-    ae.add_supported_context(StorageCommitmentPushModel, list(SYNTAXES), scu_role=True, scp_role=True)
-    ae.add_supported_context(ModalityPerformedProcedureStep, list(SYNTAXES))
-    for sop_class in IMAGE_CLASSES:
-        ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
-    for sop_class in RESULT_CLASSES:
-        ae.add_supported_context(sop_class, [*TRANSFER_SYNTAXES[:3], RLELossless])
-    if config.ris:
-        ae.add_supported_context(ModalityWorklistInformationFind, [ImplicitVRLittleEndian])
-    return ae
 
 
 def _answer(status: int, comment: str) -> Dataset:

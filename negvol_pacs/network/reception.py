@@ -12,7 +12,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import SegmentationStorage
 
-from negvol_pacs.config import Config
+from negvol_pacs.config import Config, Service
 from negvol_pacs.errors import StorageError, WrongSOPClass
 from negvol_pacs.network.audit.trail import Transfers
 from negvol_pacs.network.provider import BoundedProvider, Violation
@@ -44,6 +44,8 @@ class Reception(BoundedProvider):
         self.association_id = str(uuid.uuid4())
         self.studies: set[str] = set()
         """Study Instance UIDs of what was stored."""
+        self.services: frozenset[Service] = frozenset()
+        """That the peer may use; none until the association is accepted."""
         self.transfers: Transfers | None = None
         """For the audit trail; None until the association is accepted."""
         self._inbox, self._images, self._corrections = inbox, images, config.corrections

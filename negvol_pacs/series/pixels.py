@@ -43,7 +43,7 @@ def check_header(header: Dataset) -> None:
         For an unknown transfer syntax, colour, or an impossible description of the samples.
     """
     uid = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
-    if uid not in NATIVE and uid not in DECODERS:
+    if not isinstance(uid, str) or (uid not in NATIVE and uid not in DECODERS):  # several values are a list
         name = uid.name if isinstance(uid, syntax.UID) else "not stated"
         raise UnreadablePixels(
             f"The transfer syntax ({name}) cannot be read: send the images uncompressed, or as JPEG Lossless, "

@@ -1,6 +1,7 @@
 """The ledger made anew from the images in the inbox, when its database is damaged or gone."""
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from negvol_pacs.errors import MalformedObject
@@ -22,11 +23,14 @@ class Rebuilt:
         How many are in the ledger now.
     left
         Files that were left out, and why.
+    kept
+        What else was read of the damaged ledger: see `salvage.carry_over`.
     """
 
     studies: int
     instances: int
     left: dict[Path, str]
+    kept: Counter[str] = field(default_factory=Counter)
 
 
 def rebuild(inbox: Path, ledger: Ledger, called_ae: str) -> Rebuilt:

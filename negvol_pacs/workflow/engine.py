@@ -1,6 +1,6 @@
 """The durable workflow engine: the only importer of dbos.
 
-Three workflows, each on a queue of its own::
+Three workflows, each on a queue of its own, deliveries with a part for each destination::
 
     dispatch(study)                      debounced: runs once the study has been quiet
       └── study(study, generation)       select → analyse, one at a time, the most urgent first
@@ -35,6 +35,10 @@ APPLICATION_VERSION = "1"
 
 ROUTINE, URGENT = 10, 1
 """Priorities, the smaller first; one that is not set would come before all others."""
+
+_DELIVERIES = "deliveries"
+_SENDERS, _SENDERS_TO_ONE = 16, 4
+"""Deliveries at a time, in all and to one destination: one that answers slowly must not take every place."""
 
 MAX_RECOVERY_ATTEMPTS = 5
 """A workflow that took the worker down more often needs a person."""
@@ -131,8 +135,12 @@ def delivery_key(result: str, destination: str, attempt: int) -> str:
     return f"delivery/{result}/{destination}/{attempt}"
 
 
-def _options(kind: str, key: str | None, priority: int | None, delay_s: float | None = None) -> EnqueueOptions:
+def _options(
+    kind: str, key: str | None, priority: int | None, delay_s: float | None = None, destination: str | None = None
+) -> EnqueueOptions:
     options: EnqueueOptions = {"workflow_name": kind, "queue_name": kind, "app_version": APPLICATION_VERSION}
+    if destination is not None:
+        options["queue_name"], options["queue_partition_key"] = _DELIVERIES, destination
     if key is not None:
         options["workflow_id"] = key
     if priority is not None:
@@ -178,7 +186,8 @@ class Jobs:
         self.cancel(f"delivery/{result}/{destination}/")
         attempt = time.time_ns()  # greater than any attempt before
         key = delivery_key(result, destination, attempt)
-        self._client.enqueue(_options("delivery", key, URGENT), study, result, destination, attempt)
+        options = _options("delivery", key, URGENT, destination=destination)
+        self._client.enqueue(options, study, result, destination, attempt)
 
     def cancel(self, prefix: str) -> int:
         """Cancel the active workflows whose ID begins so, at their next step; return how many."""
@@ -235,6 +244,7 @@ class Engine:
         """Recover what an earlier process left and begin to take work."""
         sa.event.listen(sa.Engine, "handle_error", self._database_failed)
         DBOS.launch()
+        # Deliveries that an earlier release handed in wait on the queue "delivery", whatever their destination.
         for name, concurrency in (("dispatch", 2), ("study", 1), ("delivery", 4)):
             DBOS.register_queue(
                 name,
@@ -242,6 +252,13 @@ class Engine:
                 polling_interval_sec=self._poll_s,
                 on_conflict="always_update",
             )
+        DBOS.register_queue(
+            _DELIVERIES,
+            worker_concurrency=_SENDERS,
+            partition_worker_concurrency=_SENDERS_TO_ONE,
+            polling_interval_sec=self._poll_s,
+            on_conflict="always_update",
+        )
 
     def stop(self, grace_s: float) -> None:
         """Take no more work and wait up to ``grace_s`` seconds for what is running."""
@@ -286,13 +303,17 @@ class Engine:
         if not self._step("select", lambda: self._work.select(study, generation)):
             return
         for result, destination in self._step("analyse", lambda: self._work.analyse(study, generation)):
-            self._enqueue("delivery", delivery_key(result, destination, 1), None, study, result, destination, 1)
+            self._deliver(None, study, result, destination, 1)
 
     def _delivery(self, study: str, result: str, destination: str, attempt: int) -> None:
         delay_s = self._step("send", lambda: self._work.deliver(study, result, destination))
         if delay_s is not None:
-            key = delivery_key(result, destination, attempt + 1)
-            self._enqueue("delivery", key, delay_s, study, result, destination, attempt + 1)
+            self._deliver(delay_s, study, result, destination, attempt + 1)
+
+    def _deliver(self, delay_s: float | None, study: str, result: str, destination: str, attempt: int) -> None:
+        key = delivery_key(result, destination, attempt)
+        options = _options("delivery", key, self._work.priority(study), delay_s, destination)
+        DBOS.enqueue_workflow_with_options(options, study, result, destination, attempt)
 
     def _enqueue(self, kind: str, key: str | None, delay_s: float | None, study: str, *arguments: str | int) -> None:
         options = _options(kind, key, self._work.priority(study), delay_s)

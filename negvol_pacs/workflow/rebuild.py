@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from negvol_pacs.config import Config
@@ -10,6 +11,7 @@ from negvol_pacs.storage import database, durable
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.rebuild import Rebuilt, rebuild
 from negvol_pacs.storage.records import DeliveryState, State
+from negvol_pacs.storage.salvage import carry_over
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Jobs, migrate
 
@@ -21,8 +23,8 @@ def rebuild_state(config: Config) -> Rebuilt | None:
     """Make the engine's database anew, and the ledger, too, where it is damaged or gone.
 
     What is damaged is kept beside it under another name. Images of a ledger that was lost are measured
-    again, with the same UIDs as before; an intact ledger goes on from where it is. A rebuilding
-    that is interrupted is to be begun again.
+    again, with the same UIDs as before, and what can be read of it and no image tells is taken over; an
+    intact ledger goes on from where it is. A rebuilding that is interrupted is to be begun again.
 
     Returns
     -------
@@ -61,6 +63,7 @@ def _ledger_anew(config: Config) -> Rebuilt:
         new.with_name(new.name + companion).unlink(missing_ok=True)
     with closing(Ledger(f"sqlite:///{new.absolute()}")) as ledger:
         rebuilt = rebuild(state / "inbox", ledger, config.node.ae_title)
+        rebuilt = replace(rebuilt, kept=carry_over(path, ledger, config.worklist.keep_days * 86400))
     _put_aside(path)
     durable.sync(new)  # closed, it has no journal any more
     durable.move(new, path)

@@ -232,6 +232,24 @@ def test_bytes_that_are_no_dicom_end_the_connection(node, data):
     assert node.answers_echo()
 
 
+def test_a_context_without_an_abstract_syntax_is_rejected(node):
+    whole = association_request()
+    at = whole.index(b"\x30\0")
+    length = 4 + struct.unpack(">H", whole[at + 2 : at + 4])[0]
+    context = whole.rindex(b"\x20\0", 0, at)
+    (size,) = struct.unpack(">H", whole[context + 2 : context + 4])
+    broken = bytearray(whole[:at] + whole[at + length :])
+    broken[context + 2 : context + 4] = struct.pack(">H", size - length)
+    broken[2:6] = struct.pack(">L", len(broken) - 6)
+    with capture_logs() as logs, node.connect() as connection:
+        connection.sendall(broken)
+        assert read_pdu(connection)[:1] == b"\x03"
+    node.wait_until_idle(5)
+    (rejected,) = [entry for entry in logs if entry["event"] == "association-rejected"]
+    assert rejected["reason"] == "a presentation context without an abstract syntax"
+    assert node.answers_echo()
+
+
 @pytest.mark.parametrize(
     "pdu",
     [

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from network_node import RunningNode
+from network_node import RunningNode, ct_slice
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom.transport import AssociationSocket
 from raw_peer import associated, association_request, dropped, fragment, read_pdu, store_command
 
@@ -136,6 +137,20 @@ def test_who_is_not_listed_is_not_let_in(switch, node, stranger):
         connection.sendall(association_request(calling="TESTER" if stranger == "address" else "STRANGER"))
         answer = read_pdu(connection)
     assert (answer[:1] == b"\x02") == switch.is_off
+
+
+@pytest.mark.threat(14)
+def test_who_may_only_ask_the_worklist_stores_nothing(switch, node):
+    switch.off(door, "granted", lambda contexts, *_, **__: list(contexts))
+    limited = node.config.peers[0].model_copy(update={"services": frozenset({"worklist"})})
+    node.listener.reload(node.config.model_copy(update={"peers": (limited,)}))
+    assoc = node.associate((CTImageStorage, ExplicitVRLittleEndian))
+    assert assoc.is_established == switch.is_off, "with no context left the peer goes away"
+    if switch.is_off:
+        assert assoc.send_c_store(ct_slice()).Status == 0
+    assoc.abort()
+    node.wait_until_idle()
+    assert bool(node.arrivals) == switch.is_off
 
 
 def test_nothing_is_read_from_an_address_that_nobody_may_come_from(node, monkeypatch):

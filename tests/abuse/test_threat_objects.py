@@ -18,7 +18,7 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 from raw_peer import CT, associated, association_request, raw_data_set, read_pdu, send_raw
 
 from negvol_pacs.errors import ForeignReport, UnreadablePixels
-from negvol_pacs.network import dicomweb, listener
+from negvol_pacs.network import dicomweb, offer
 from negvol_pacs.network.retriever import Wanted
 from negvol_pacs.report import collection
 from negvol_pacs.series import isolation, reader, selection
@@ -29,8 +29,8 @@ from negvol_pacs.storage.inbox import Inbox, Incoming
 
 @pytest.mark.threat(9)
 def test_deflated_objects_are_not_taken(switch, tmp_path):
-    syntaxes = (*listener.TRANSFER_SYNTAXES, DeflatedExplicitVRLittleEndian)
-    switch.off(listener, "TRANSFER_SYNTAXES", syntaxes)
+    syntaxes = (*offer.TRANSFER_SYNTAXES, DeflatedExplicitVRLittleEndian)
+    switch.off(offer, "TRANSFER_SYNTAXES", syntaxes)
     node = RunningNode(tmp_path)
     assoc = node.associate((CTImageStorage, DeflatedExplicitVRLittleEndian))
     assert assoc.is_established == switch.is_off

@@ -22,7 +22,7 @@ from test_delivery import Sending
 import negvol_pacs
 from negvol_pacs.config import SeriesRules
 from negvol_pacs.errors import MixedPatient
-from negvol_pacs.network import listener
+from negvol_pacs.network import offer
 from negvol_pacs.series import gate
 from negvol_pacs.series.selection import read_headers
 from negvol_pacs.storage import database, schema
@@ -155,7 +155,7 @@ def test_what_was_sent_and_is_not_kept_is_not_delivered(switch, tmp_path):
 
 @pytest.mark.threat(20)
 def test_own_results_that_come_back_start_nothing(switch, tmp_path):
-    switch.off(listener, "IMAGE_CLASSES", (*listener.IMAGE_CLASSES, SegmentationStorage))
+    switch.off(offer, "IMAGE_CLASSES", (*offer.IMAGE_CLASSES, SegmentationStorage))
     switch.off(Ledger, "is_own_result", lambda *_: False)
     with pytest.MonkeyPatch.context() as known:
         if not switch.is_off:

@@ -1,6 +1,7 @@
 """The node as storage commitment SCP: whole on disk or not, on this association or another, after a crash too."""
 
 import shutil
+import socket
 import time
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -220,9 +221,31 @@ def test_who_cannot_be_reached_is_tried_once_and_holds_nobody_up(node, monkeypat
     monkeypatch.setattr(committer, "associated", lambda *a: tried.append(a[0].ae_title) or real(*a))
     for number in range(5):
         waits(node, "TESTER", number)
-    assert Committer(node.config, node.inbox)._turn() == 0
+    committing = Committer(node.config, node.inbox)
+    committing._turn()
+    until(lambda: not committing._busy)
     assert tried == ["TESTER"]
     assert {entry.attempts for entry in node.ledger.commitment_requests.waiting()} == {1}
+
+
+def test_a_peer_that_answers_nothing_holds_no_other_up(node):
+    """It takes the connection and is silent; another peer asked later."""
+    heard, port = Heard(), free_port()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stuck = node.config.peers[0].model_copy(update={"ae_title": "STUCK", "port": silent.getsockname()[1]})
+        limits = node.config.limits.model_copy(update={"association_timeout_s": 60})
+        reload(node, peers=(stuck, node.config.peers[0].model_copy(update={"port": port})), limits=limits)
+        waits(node, "STUCK", 1)
+        assoc, uids = store(node, 1)
+        with listening(heard, port):
+            node.listener._committer._wake.set()
+            until(lambda: node.listener._committer._busy.keys() == {"STUCK"})
+            assert ask(assoc, request(dict.fromkeys(uids, CTImageStorage))) == 0
+            assoc.release()
+            until(lambda: heard)
+            assert "STUCK" in node.listener._committer._busy, "it is still waited for"
+            until(lambda: [entry.calling_ae for entry in node.ledger.commitment_requests.waiting()] == ["STUCK"])
+        silent.accept()[0].close()
 
 
 def test_one_peer_cannot_fill_the_books(node, monkeypatch):

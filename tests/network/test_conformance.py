@@ -20,7 +20,7 @@ from worklist_ris import FakeRis, WorklistNode, query
 import negvol_pacs
 from negvol_pacs.config import Config, Destination, Limits, Ris
 from negvol_pacs.errors import NotOffered, QueryFailed
-from negvol_pacs.network import availability, commitment, completion, listener, presence, sender
+from negvol_pacs.network import availability, commitment, completion, offer, presence, sender
 from negvol_pacs.network.retriever import Wanted, fetch_reports
 from negvol_pacs.storage.inbox import Origin
 from negvol_pacs.storage.ledger import Ledger
@@ -122,7 +122,7 @@ def echo(tmp_path):
 def results(tmp_path):
     """Send an object of every class of results."""
     paths = []
-    for kind in listener.RESULT_CLASSES:
+    for kind in offer.RESULT_CLASSES:
         ds = ct_slice()
         ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = kind
         if kind == sop_class.LabelMapSegmentationStorage:
@@ -130,8 +130,8 @@ def results(tmp_path):
         paths.append(tmp_path / f"{kind}.dcm")
         ds.save_as(paths[-1], enforce_file_format=True)
     ae = AE("PACS")
-    for kind in listener.RESULT_CLASSES:
-        ae.add_supported_context(kind, [*listener.TRANSFER_SYNTAXES])
+    for kind in offer.RESULT_CLASSES:
+        ae.add_supported_context(kind, [*offer.TRANSFER_SYNTAXES])
     server = ae.start_server(
         ("127.0.0.1", port := free_port()), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)]
     )
@@ -246,7 +246,7 @@ def test_every_purpose_is_written_and_every_module_that_proposes_is_tried():
 
 def test_fixed_values_are_written():
     text = DOCUMENT.read_text()
-    for value in (listener.IMPLEMENTATION_CLASS_UID, listener.IMPLEMENTATION_VERSION_NAME, negvol_pacs.__version__):
+    for value in (offer.IMPLEMENTATION_CLASS_UID, offer.IMPLEMENTATION_VERSION_NAME, negvol_pacs.__version__):
         assert value in text, f"{UPDATE}{value} is missing"
     limits = Config().limits
     for value in (limits.max_pdu_bytes, limits.max_associations, limits.max_associations_per_address):

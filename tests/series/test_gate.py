@@ -300,11 +300,15 @@ def test_nonsense_geometry_is_no_geometry(keyword, value):
     refusal(headers(48, change=set_in(keyword, value, 11)), errors.MissingAttribute, "image 12")
 
 
-def test_a_transfer_syntax_that_cannot_be_read():
+@pytest.mark.parametrize(
+    ("syntax", "words"),
+    [(JPEGExtended12Bit, "JPEG Extended"), ([JPEGExtended12Bit, "1.2.840.10008.1.2"], "not stated")],
+)
+def test_a_transfer_syntax_that_cannot_be_read(syntax, words):
     made = headers(48)
     for ds in made:
-        ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit
-    refusal(made, errors.UnreadablePixels, "JPEG Extended")
+        ds.file_meta.TransferSyntaxUID = syntax
+    refusal(made, errors.UnreadablePixels, words)
 
 
 def test_colour_is_refused():

@@ -1,11 +1,12 @@
 """One series through a node whose processes are killed, restarted and watched until the PACS has everything."""
 
+import json
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import highdicom as hd
@@ -23,7 +24,8 @@ from negvol_pacs.training.ct_series import Scan, write_ct_series
 from negvol_pacs.workflow import layout
 
 STUDY, SLICES = "1.2.826.0.1.3680043.8.498.9", 3
-PATIENCE_S, STILL_S = 60.0, 0.6
+PATIENCE_S, IN_ALL_S, STILL_S = 60.0, 600.0, 0.6
+"""Without a new point, with new ones (a busy machine), and until nothing more is expected."""
 CONFIG = """
 [node]
 port = {pacs.node_port}
@@ -152,8 +154,9 @@ def _open_ledger(node: ForgedNode, state: Path) -> Ledger:
 
 def settled(node: ForgedNode, ledger: Ledger) -> bool:
     """Wait until both results are delivered and no point has been passed for a while."""
-    deadline, passed, since = time.monotonic() + PATIENCE_S, -1, 0.0
-    while (now := time.monotonic()) < deadline:
+    passed, start = -1, time.monotonic()
+    since = start
+    while (now := time.monotonic()) < min(since + PATIENCE_S, start + IN_ALL_S):
         node.revive()
         if (names := len(node.names())) != passed:
             passed, since = names, now
@@ -176,7 +179,7 @@ def send_acknowledged(node: ForgedNode, files: Sequence[Path], port: int) -> set
         acknowledged.add(sent.sop_uid)
         del left[sent.sop_uid]
 
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + IN_ALL_S
     while left:
         node.revive()
         try:
@@ -185,6 +188,20 @@ def send_acknowledged(node: ForgedNode, files: Sequence[Path], port: int) -> set
             assert time.monotonic() < deadline, error
             time.sleep(0.05)
     return acknowledged
+
+
+def resumed(runs: Path, name: str, deed: str, make: Callable[[], Outcome]) -> Outcome:
+    """Make a run and keep its outcome in a file, or take it from there: a sweep that was interrupted goes on."""
+    lines = map(json.loads, runs.read_text().splitlines()) if runs.exists() else ()
+    for line in lines:
+        if line["run"] == [name, deed]:
+            frozen = {key: frozenset(line["outcome"][key]) for key in ("uids", "lost")}
+            listed = {key: tuple(line["outcome"][key]) for key in ("exits", "trace")}
+            return Outcome(**line["outcome"] | frozen | listed)
+    outcome = make()
+    with runs.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"run": [name, deed], "outcome": asdict(outcome)}, default=sorted) + "\n")
+    return outcome
 
 
 def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:

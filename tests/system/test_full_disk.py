@@ -5,12 +5,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from forged_node import Forge, ForgedNode
 from kill_points import fill
-from kill_run import STUDY, run, table, write_series
+from kill_run import STUDY, resumed, run, table, write_series
 from peers import Orthanc, free_port, wait_for
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -164,10 +165,10 @@ def test_full_at_every_point(forge: Forge, orthanc: Orthanc, tmp_path: Path) -> 
     with mounted(tmp_path / "disk") as (disk,):
         for name in undisturbed.trace:
             if "| before |" in name and "| send" not in name:
-                full = {name: str(disk.ballast)}
-                state = disk.folder / "state"
-                found = run(forge, tmp_path / "node", orthanc, files, full, state=state, kind=Relieved, least=MIB)
-                outcomes[name, "full"] = found
+                full, state = {name: str(disk.ballast)}, disk.folder / "state"
+                make = partial(run, state=state, kind=Relieved, least=MIB)
+                make = partial(make, forge, tmp_path / "node", orthanc, files, full)
+                outcomes[name, "full"] = resumed(Path(f"{TABLE}.jsonl"), name, "full", make)
                 Path(str(TABLE)).write_text(table(outcomes, undisturbed), encoding="utf-8")
     for outcome in outcomes.values():
         assert (outcome.finished, outcome.lost, outcome.uids) == (True, frozenset(), undisturbed.uids)

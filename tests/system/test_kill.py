@@ -5,17 +5,19 @@ process alone and then together with the other one:
 
     NEGVOL_KILL_TABLE=table.md pytest tests/system/test_kill.py
 
-writes a table of the points and what became of them.
+writes a table of the points and what became of them. The runs are kept beside it (``table.md.jsonl``): what was
+interrupted goes on with the next point.
 """
 
 import os
 from contextlib import closing
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 from forged_node import Forge, ForgedNode
-from kill_run import SLICES, STUDY, Outcome, run, settled, table, write_series
+from kill_run import SLICES, STUDY, Outcome, resumed, run, settled, table, write_series
 from peers import Orthanc, wait_for
 
 from negvol_pacs.config import load
@@ -54,6 +56,7 @@ def undisturbed(forge: Forge, orthanc: Orthanc, files: list[Path], folder: Path)
     return outcome
 
 
+@pytest.mark.timeout(900)
 def test_killed_again_and_again_on_the_way(
     forge: Forge, orthanc: Orthanc, files: list[Path], undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -95,7 +98,8 @@ def test_killed_at_every_point(
     tries = [(name, deed) for deed in DEEDS for name in undisturbed.trace]
     outcomes = {}
     for name, deed in tries:
-        outcomes[name, deed] = run(forge, tmp_path / "node", orthanc, files, {name: deed})
+        make = partial(run, forge, tmp_path / "node", orthanc, files, {name: deed})
+        outcomes[name, deed] = resumed(Path(f"{TABLE}.jsonl"), name, deed, make)
         Path(str(TABLE)).write_text(table(outcomes, undisturbed), encoding="utf-8")
     for outcome in outcomes.values():
         check(outcome, undisturbed)

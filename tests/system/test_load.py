@@ -117,8 +117,9 @@ def break_off(port: int) -> None:
 
 def grown(samples: list[Sample]) -> tuple[float, ...]:
     """What each resource has grown by from the second third of the time to the last."""
-    middle, last = (np.array(samples)[len(samples) * third // 3 :][: len(samples) // 3] for third in (1, 2))
-    return tuple((np.median(last, axis=0) - np.median(middle, axis=0))[1:].tolist())
+    table = np.array(samples)
+    third = np.ceil(3 * table[:, 0] / table[-1, 0])
+    return tuple((np.median(table[third == 3], axis=0) - np.median(table[third == 2], axis=0))[1:].tolist())
 
 
 def draw(samples: dict[str, list[Sample]], path: Path, title: str) -> None:

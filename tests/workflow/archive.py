@@ -12,6 +12,8 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from negvol_pacs.network.checkpoint import Checkpoint
+
 STUDY, RESULT = "1.2.826.0.1.3680043.8.498.7", "2.25.1"
 
 
@@ -69,6 +71,7 @@ class Archive:
         if "find" in offers:
             ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         handlers = [(evt.EVT_C_STORE, self.store), (evt.EVT_N_ACTION, self.commit), (evt.EVT_C_FIND, self.find)]
+        handlers.append((evt.EVT_REQUESTED, lambda event: setattr(event.assoc, "_reactor_checkpoint", Checkpoint())))
         self.server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
 
     def __enter__(self):
@@ -98,8 +101,6 @@ class Archive:
         ds = reported(request.TransactionUID, **{"kept" if self.keeps else "failed": uids})
         kind = 1 if self.keeps else 2
         if self.mode == "same":
-            assoc._reactor_checkpoint.wait(0.2)
-            threading.Event().wait(0.2)  # the answer to the request goes first
             instance = StorageCommitmentPushModelInstance
             answer, _ = assoc.send_n_event_report(ds, kind, StorageCommitmentPushModel, instance)
             self.answers.append(answer.Status)

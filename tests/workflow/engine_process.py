@@ -2,7 +2,8 @@
 
 Usage: ``python engine_process.py STATE``; the behaviour is read from STATE/behaviour.json:
 ``analyse_s`` seconds of analysis, ``hold`` for as long as it is set, ``die`` end the process in the
-analysis, ``fail`` raise there, ``tries`` how many deliveries fail first.
+analysis, ``fail`` raise there, ``tries`` how many deliveries fail first, ``stuck`` which
+destinations answer nothing for as long as they stand there.
 """
 
 import json
@@ -53,6 +54,8 @@ class Recorder:
 
     def deliver(self, study, result, destination):
         say("send", result)
+        while destination in self.behaviour().get("stuck", ()):
+            time.sleep(0.1)
         tries = (STATE / "log.txt").read_text().count(f"send {result}\n")
         return 2.0 if tries <= self.behaviour().get("tries", 0) else None
 

@@ -114,6 +114,30 @@ def test_a_waiting_delivery_survives_a_restart(worker, jobs):
     assert worker.lines().count("begin 1.2") == 1
 
 
+def test_a_destination_that_is_stuck_holds_no_other_up(worker, jobs):
+    worker.behave(stuck=["slow"])
+    for number in range(20):
+        jobs.retry_delivery("1.2", f"to-slow-{number}", "slow")
+    jobs.retry_delivery("1.2", "to-pacs", "pacs")
+    worker.start()
+    worker.wait_for("send to-pacs")
+    begun = sum(line.startswith("send to-slow") for line in worker.lines())
+    assert begun <= 4
+    worker.behave()
+    worker.wait_for("send to-slow-19")
+
+
+def test_what_an_earlier_release_handed_in_is_delivered(worker, jobs):
+    """Its deliveries, to whatever destination, waited on one queue."""
+    options = {"workflow_name": "delivery", "queue_name": "delivery", "app_version": "1", "priority": 10}
+    worker.behave(tries=1)
+    for delay in ({}, {"delay_seconds": 1.0}):
+        jobs._client.enqueue(options | delay, "1.2", f"result-{len(delay)}", "pacs", 1)
+    worker.start()
+    for number in (0, 1):
+        worker.wait_for(f"send result-{number}", 2)
+
+
 def test_debounce_survives_while_no_worker_runs(worker, jobs):
     jobs.touch("1.2", 0.5)
     worker.start()

@@ -2,18 +2,22 @@
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
 from node_process import CONFIG, free_port
 from typer.testing import CliRunner
+from worklist_ris import query
 
 from negvol_pacs.cli import app
 from negvol_pacs.config import load
 from negvol_pacs.errors import AlreadyRunning, DatabaseDamaged
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.network.sender import send_folder
+from negvol_pacs.storage.commitment_requests import CommitmentRequest
 from negvol_pacs.storage.database import is_damaged
+from negvol_pacs.storage.orders import encode, order
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Jobs, migrate
@@ -51,11 +55,13 @@ def received(config):
         return {tuple(getattr(entry, name) for name in (*fields, "calling_ae", "called_ae")) for entry in kept}
 
 
-def damage(path):
+def damage(path, of=None):
+    """Overwrite the heads of all pages but the first, or the root of one table."""
     with closing(sqlite3.connect(path)) as connection:  # else the journal would be read in place of the pages
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        roots = dict(connection.execute("SELECT name, rootpage FROM sqlite_master"))
     with path.open("r+b") as file:
-        for page in range(1, path.stat().st_size // 4096):
+        for page in [roots[of] - 1] if of else range(1, path.stat().st_size // 4096):
             file.seek(4096 * page + 8)
             file.write(b"\xa5" * 64)
 
@@ -119,6 +125,26 @@ def test_an_engine_that_forgot_everything_is_told_what_is_still_to_do(stopped):
     layout.require_whole(state)
     with closing(Jobs(state)) as jobs:
         assert jobs.cancel(f"delivery/{RESULT}/pacs/") == 1
+
+
+def test_what_no_image_tells_is_read_of_the_damaged_ledger(stopped):
+    config = load(stopped)
+    state = config.node.state
+    ordered = order("ris", encode(query(PatientID="P-1")), time.time(), whole=False)
+    asked = CommitmentRequest("MODALITY", "2.25.9", "NEGVOL", "127.0.0.1", {"1.2.3": "1.2.4"}, time.time())
+    with closing(layout.open_ledger(state)) as ledger:
+        ledger.orders.record([ordered], 3600)
+        ledger.commitment_requests.enter(asked)
+    before = received(config)
+    damage(layout.ledger_file(state), of="instances")
+    done = negvol(stopped, "rebuild")
+    assert done.exit_code == 0, done.output
+    assert "read of the damaged one: 1 orders" in done.output
+    assert "read of the damaged one: 1 requests for commitment" in done.output
+    assert received(config) == before
+    with closing(layout.open_ledger(state)) as ledger:
+        assert ledger.orders.of_patient("P-1") == [ordered]
+        assert ledger.commitment_requests.waiting() == [asked]
 
 
 def test_a_node_that_runs_is_left_alone(stopped):

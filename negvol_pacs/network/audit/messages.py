@@ -17,6 +17,7 @@ SUCCESS, MINOR_FAILURE = "0", "4"
 
 START, STOP = ("110120", "Application Start"), ("110121", "Application Stop")
 NODE_AUTHENTICATION = ("110126", "Node Authentication")
+RESTRICTED_FUNCTION = ("110132", "Use of Restricted Function")
 RECORDING_STOPPED, RECORDING_STARTED = ("110133", "Audit Recording Stopped"), ("110134", "Audit Recording Started")
 
 _SOURCE, _DESTINATION = ("110153", "Source Role ID"), ("110152", "Destination Role ID")

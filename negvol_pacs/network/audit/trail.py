@@ -121,8 +121,8 @@ class Trail:
         if self._syslog is not None:
             self._syslog.put(message)
 
-    def refused(self, peer: Party, reason: str) -> None:
-        """Tell of a peer that was turned away, without letting it fill the disk."""
+    def refused(self, peer: Party, reason: str, kind: tuple[str, str] = messages.NODE_AUTHENTICATION) -> None:
+        """Tell of a peer that did not get what it wanted, without letting it fill the disk."""
         now, key = time.monotonic(), (peer.address, reason)
         with self._lock:
             since, more = self._alerts.get(key, (now - 2 * _ALERT_EVERY_S, 0))
@@ -136,8 +136,7 @@ class Trail:
             self._alerts[key] = (now, 0)
         text = f"{reason}: {peer.ae_title}" if peer.ae_title else reason
         text += f" ({more} more since the last such alert)" if more else ""
-        kind, outcome = messages.NODE_AUTHENTICATION, messages.MINOR_FAILURE
-        self.record(messages.alert(self.reporter, kind, outcome, text, peer))
+        self.record(messages.alert(self.reporter, kind, messages.MINOR_FAILURE, text, peer))
 
     def close(self, grace_s: float) -> None:
         """Tell the last, and let the server hear it."""
@@ -190,6 +189,12 @@ def refused(peer: Party, reason: str) -> None:
     """Tell of a peer that was turned away."""
     if (trail := _trail) is not None:
         trail.refused(peer, reason)
+
+
+def restricted(peer: Party, reason: str) -> None:
+    """Tell of a peer that was let in and wanted services that are not for it."""
+    if (trail := _trail) is not None:
+        trail.refused(peer, reason, messages.RESTRICTED_FUNCTION)
 
 
 def queried(peer: Party, sop_class: str, syntax: str, identifier: bytes) -> None:
