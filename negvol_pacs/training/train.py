@@ -119,7 +119,8 @@ def _sources(config: TrainConfig, path: Path) -> list[str]:
         cases = tuple(Dataset(config.dataset).names())
         if not cases:
             raise TrainingError(f"{config.dataset} holds no cases; see negvol dataset add.")
-    plan = HeadPlan(config.shapes, config.heads, config.seed, config.head_spacing_mm, config.dataset, cases)
+    seed, spacing = config.seed, config.head_spacing_mm
+    plan = HeadPlan(config.shapes, config.heads, seed, spacing, config.dataset, cases, config.without)
     key = {name: str(value) for name, value in asdict(plan).items()}
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file():

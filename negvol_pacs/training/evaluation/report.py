@@ -1,6 +1,7 @@
 """The report of a study: tables in the layout of the paper, and curves."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from negvol_pacs.cohort.figures import bare, new_figure, save
 from negvol_pacs.segmentation.networks import title
+from negvol_pacs.training.evaluation.cross_head import CrossHead
 from negvol_pacs.training.evaluation.run import Row
 from negvol_pacs.training.evaluation.study import Study
 from negvol_pacs.validation.report import table
@@ -25,7 +27,9 @@ _PAPER = {
 """Belikova et al. 2021, Table 2: Dice % / HD of MC, TB and NV (direct), real CT."""
 
 
-def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: float) -> list[Path]:
+def write_report(
+    study: Study, rows: Sequence[Row], path: Path, duration_s: float, crossed: Sequence[CrossHead] = ()
+) -> list[Path]:
     """Write the report with its pictures and numbers beside it.
 
     Parameters
@@ -37,7 +41,9 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
     path
         Markdown file; pictures and numbers bear its stem.
     duration_s
-        How long it took.
+        How long the study took.
+    crossed
+        Trainings without a real head, and their tests on it.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
-        f"{duration_s / 60:.0f} minutes. Mean ± standard deviation over patients.",
+        f"{duration_s / 60:.0f} minutes. Mean ± standard deviation over patients.{_size_note(study)}",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",
@@ -70,6 +76,7 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         "NV: by inflation of the outlined bones; *direct*: a network that outlines NV itself. Both against the",
         "inflation of the true bones. *Found*: share of the joints in which there is a negative volume.",
         "",
+        *_apart(whole, study),
         "## Localisation",
         "",
         *_localisation(whole),
@@ -84,10 +91,14 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         "",
         f"![Loss by step]({curves['convergence'].name})",
     ]
+    shown = [_copied(cross, path) for cross in crossed]
+    if crossed:
+        lines += ["", *_crossed(crossed, shown)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     content = {"study": asdict(study), "rows": [_plain(row) for row in rows]}
+    content["cross_head"] = [{"recipe": cross.recipe.key(), "rows": cross.rows} for cross in crossed]
     numbers.write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
-    return [path, numbers, *curves.values()]
+    return [path, numbers, *curves.values(), *filter(None, shown)]
 
 
 def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
@@ -144,9 +155,87 @@ def _localisation(frame: pd.DataFrame) -> list[str]:
         ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("CE (0.040)", "ce", 1, 3),
         ("Box, mean error of its faces, mm", "box_mm", 1, 1),
         ("Box, mean squared error, voxels² (7.94 ± 2.01)", "box_mse", 1, 1),
+        ("Box, error of its centre, mm", "centre_mm", 1, 1),
     )  # fmt: skip
     lines = [[said, _cell(own, column, "joint", name, factor=f, digits=d)] for said, name, f, d in figures]
     return table(["", title(column.split(maxsplit=1)[0])], lines)
+
+
+def _apart(frame: pd.DataFrame, study: Study) -> list[str]:
+    """One network for both bones, or one for each: the last column, by the same steps for each network."""
+    if not (frame.target == "apart").any():
+        return []
+    architecture, loss = study.columns[-1]
+    ways = [frame[frame.target == target] for target in ("bones", "apart")]
+    lines = [
+        [said, *(_cell(way, f"{architecture} {loss}", structure, figure, factor=f, digits=d) for way in ways)]
+        for said, structure, figure, f, d in (
+            ("MC Dice, %", "MC", "dice", 100, 1), ("MC HD95, mm", "MC", "hd95", 1, 1),
+            ("TB Dice, %", "TB", "dice", 100, 1), ("TB HD95, mm", "TB", "hd95", 1, 1),
+            ("GapDice, %", "gap", "gap_dice", 100, 1), ("Collisions, voxels", "gap", "collisions", 1, 0),
+            ("NV Dice, %", "NV", "dice", 100, 1), ("NV found, %", "NV", "found", 100, 0),
+        )
+    ]  # fmt: skip
+    head = ["", "both bones in one", "a network for each (twice the steps in all)"]
+    return [f"## One network or two ({title(architecture)}, {loss})", "", *table(head, lines), ""]
+
+
+def _size_note(study: Study) -> str:
+    full = Study()
+    if study.steps >= full.steps and study.folds >= full.folds and study.spacing_mm <= full.spacing_mm:
+        return ""
+    return (
+        f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "
+        f"{full.spacing_mm:g} mm. Networks this little trained rank methods roughly; the shipped weights are better."
+    )
+
+
+def _copied(cross: CrossHead, path: Path) -> Path | None:
+    if cross.picture is None:
+        return None
+    target = path.with_name(f"{path.stem}-without-{'-'.join(cross.recipe.without)}.png")
+    return Path(shutil.copyfile(cross.picture, target))
+
+
+def _crossed(crossed: Sequence[CrossHead], shown: Sequence[Path | None]) -> list[str]:
+    """Tables of networks tested on a real head that they never saw: mean ± sd over its painted examples."""
+    bones = [cross for cross in crossed if cross.recipe.network == "bones"]
+    heads = [cross for cross in crossed if cross.recipe.network == "localizer"]
+    figures = (
+        ("MC", "dice", 100, 1), ("TB", "dice", 100, 1), ("NV", "dice", 100, 1), ("NV", "found", 100, 0),
+        ("gap", "gap_dice", 100, 1), ("MC", "hd95", 1, 1), ("TB", "hd95", 1, 1),
+    )  # fmt: skip
+    lines = ["## Cross-head", "", "Trained from random weights without a real head, tested on it, painted as CT."]
+    if bones:
+        head = ["left out", "steps", "window", "joints", "MC Dice, % (goal 93)", "TB Dice, % (88)", "NV Dice, % (85)"]
+        head += ["NV found, %", "GapDice, %", "MC HD95, mm", "TB HD95, mm"]
+        cells = []
+        for cross in bones:
+            frame = pd.DataFrame(cross.rows)
+            own = cross.recipe
+            count = int((frame.structure == "MC").sum())
+            said = [_spread(frame, structure, name, f, d) for structure, name, f, d in figures]
+            window = f"{own.window}³, {own.spacing_mm:g} mm"
+            cells.append([", ".join(own.without), str(own.steps), window, str(count), *said])
+        lines += ["", *table(head, cells)]
+    if heads:
+        cells = []
+        for cross in heads:
+            frame = pd.DataFrame(cross.rows).assign(structure="joint")
+            said = [_spread(frame, "joint", "dice", 100, 1), _spread(frame, "joint", "centre_mm", 1, 1)]
+            cells.append([", ".join(cross.recipe.without), str(cross.recipe.steps), str(len(frame)), *said])
+        head = ["left out", "steps of the localizer", "joints", "Dice, %", "Box, error of its centre, mm (goal 3)"]
+        lines += ["", *table(head, cells)]
+    pictures = [[f"![Left out: {cross.recipe.without[0]}]({file.name})", ""]
+                for cross, file in zip(crossed, shown, strict=True) if file]  # fmt: skip
+    return [*lines, "", *(line for picture in pictures for line in picture)][:-1]
+
+
+def _spread(frame: pd.DataFrame, structure: str, figure: str, factor: float, digits: int) -> str:
+    if figure not in frame.columns:
+        return "missing"
+    values = pd.to_numeric(frame[frame.structure == structure][figure]).dropna() * factor
+    return "missing" if values.empty else f"{values.mean():.{digits}f} ± {values.std(ddof=0):.{digits}f}"
 
 
 def _draw_sizes(frame: pd.DataFrame, study: Study, path: Path) -> list[str]:

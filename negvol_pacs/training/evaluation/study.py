@@ -12,7 +12,7 @@ from negvol_pacs.errors import ConfigError
 from negvol_pacs.training.losses import Loss
 from negvol_pacs.training.recipe import Architecture, Precision
 
-Target = Literal["bones", "nv", "localizer"]
+Target = Literal["bones", "apart", "nv", "localizer"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Study:
         Each patient is tested on in one of them.
     columns
         Networks with their losses, as in the paper's Table 2; the last is used for the other comparisons.
+    direct
+        Which columns get a network for the negative volume itself: every one, or only the last.
+    apart
+        Train the last column also as a network per bone.
     sizes
         Numbers of patients to train on, for the training-size curve.
     steps, localizer_steps
@@ -59,6 +63,8 @@ class Study:
             ("vnet", "dice+ce"),
         ]
     )
+    direct: Literal["every", "last"] = "every"
+    apart: bool = True
     sizes: Sequence[int] = (1, 2, 4, 6)
     steps: int = 1500
     localizer_steps: int = 600
@@ -103,7 +109,8 @@ class Unit:
     Attributes
     ----------
     target
-        What the network learns: the bones, the negative volume itself, or where the joints are.
+        What is learned: the bones in one network, or in a network each (apart), the negative volume itself,
+        or where the joints are.
     architecture, loss
         Of the network.
     fold
@@ -155,7 +162,10 @@ def _table(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
             yield Unit("bones", architecture, loss, fold, train, test)
             # A network for one mask has no gap between classes.
             plain: Loss = "dice+ce" if loss.startswith("gap") else loss
-            yield Unit("nv", architecture, plain, fold, train, test)
+            if study.direct == "every" or (architecture, loss) == study.columns[-1]:
+                yield Unit("nv", architecture, plain, fold, train, test)
+        if study.apart:
+            yield Unit("apart", *study.columns[-1], fold, train, test)
         yield Unit("localizer", "vnet", "dice+ce", fold, train, test)
 
 
