@@ -72,13 +72,13 @@ def cross_head(recipe: TrainConfig, runs: Path, examples: int = 4, progress: Pro
     recipe = replace(recipe, output=folder / "bundle" / recipe.network)
     path, picture = folder / "rows.json", folder / "joint.png"
     key = recipe.key() | {"examples": examples}
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"key": None}
-    if known["key"] != key:
+    if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
+        rows = list(known["rows"])
+    else:
         train(recipe, folder, progress)
-        network = load_bundle(recipe.output).module
-        known = {"key": key, "rows": _test(recipe, network, examples, picture)}
-        path.write_text(json.dumps(known), encoding="utf-8")
-    return CrossHead(recipe, known["rows"], picture if picture.is_file() else None)
+        rows = _test(recipe, load_bundle(recipe.output).module, examples, picture)
+        path.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
+    return CrossHead(recipe, rows, picture if picture.is_file() else None)
 
 
 def _test(recipe: TrainConfig, network: torch.nn.Module, examples: int, picture: Path) -> list[Row]:
