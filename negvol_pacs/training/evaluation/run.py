@@ -73,7 +73,7 @@ def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list
 def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], runs: Path) -> list[Row]:
     folder = runs / unit.name
     folder.mkdir(parents=True, exist_ok=True)
-    key = json.loads(json.dumps([asdict(study), asdict(unit)], default=str))
+    key = json.loads(json.dumps([study.key(), asdict(unit)]))
     path = folder / "rows.json"
     if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         return list(known["rows"])

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -80,6 +80,11 @@ class Study:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
+    def key(self) -> dict[str, str]:
+        """Name what decides a unit's figures beside the unit: a study may grow by columns and keep what is done."""
+        which = ("folds", "columns", "direct", "apart", "sizes")
+        return {name: str(value) for name, value in asdict(self).items() if name not in which}
+
 
 QUICK = Study(
     heads=2,
@@ -148,25 +153,26 @@ def units(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
     if not 2 <= study.folds <= len(patients):
         raise ConfigError(f"{len(patients)} patients cannot be parted into {study.folds} folds.")
     seen = set()
-    for unit in (*_table(study, patients), *_curve(study, patients)):
+    for unit in (*_curve(study, patients), *_table(study, patients)):
         if unit.name not in seen:
             seen.add(unit.name)
             yield unit
 
 
 def _table(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
-    for fold in range(study.folds):
-        test = tuple(patients[fold :: study.folds])
-        train = tuple(patient for patient in patients if patient not in test)
-        for architecture, loss in study.columns:
-            yield Unit("bones", architecture, loss, fold, train, test)
-            # A network for one mask has no gap between classes.
-            plain: Loss = "dice+ce" if loss.startswith("gap") else loss
-            if study.direct == "every" or (architecture, loss) == study.columns[-1]:
-                yield Unit("nv", architecture, plain, fold, train, test)
-        if study.apart:
-            yield Unit("apart", *study.columns[-1], fold, train, test)
-        yield Unit("localizer", "vnet", "dice+ce", fold, train, test)
+    tests = [tuple(patients[fold :: study.folds]) for fold in range(study.folds)]
+    folds = [(tuple(name for name in patients if name not in test), test) for test in tests]
+    yield from (Unit("localizer", "vnet", "dice+ce", fold, *parts) for fold, parts in enumerate(folds))
+    for architecture, loss in reversed(study.columns):
+        last = (architecture, loss) == study.columns[-1]
+        # A network for one mask has no gap between classes.
+        plain: Loss = "dice+ce" if loss.startswith("gap") else loss
+        for fold, parts in enumerate(folds):
+            yield Unit("bones", architecture, loss, fold, *parts)
+            if last or study.direct == "every":
+                yield Unit("nv", architecture, plain, fold, *parts)
+            if last and study.apart:
+                yield Unit("apart", architecture, loss, fold, *parts)
 
 
 def _curve(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
