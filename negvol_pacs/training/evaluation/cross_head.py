@@ -46,7 +46,7 @@ class CrossHead:
     picture: Path | None
 
 
-def cross_head(recipe: TrainConfig, runs: Path, examples: int = 4, progress: Progress | None = None) -> CrossHead:
+def cross_head(recipe: TrainConfig, runs: Path, examples: int = 2, progress: Progress | None = None) -> CrossHead:
     """Train by a recipe, and test on the real heads that it leaves out.
 
     Parameters
