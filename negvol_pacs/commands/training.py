@@ -1,7 +1,6 @@
 """``train`` and ``evaluate``: make a network's weights, fine-tune them on outlined cases, compare networks."""
 
 import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,11 +142,9 @@ def evaluate(
     from negvol_pacs.training.recipe import load_recipe
 
     study = QUICK if quick else Study() if study_file is None else load_study(study_file)
-    began = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("painting the patients", total=1.0)
         rows = run(study, runs, lambda what, share: bar.update(task, completed=share, description=what))
-        taken = time.monotonic() - began
         crossed = []
         for file in recipes or []:
             bar.update(task, completed=0.0, description=file.stem)
@@ -155,5 +152,5 @@ def evaluate(
             crossed.append(
                 cross_head(recipe, runs, progress=lambda step, steps, _loss: bar.update(task, completed=step / steps))
             )
-    for path in write_report(study, rows, output, taken, crossed):
+    for path in write_report(study, rows, output, crossed):
         out.print(str(path), markup=False, soft_wrap=True)

@@ -78,10 +78,10 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     monkeypatch.setattr(crossing, "train", never)
     assert cross_head(recipe(shapes, runs), runs, examples=1).rows == found[0].rows
     bones = {"target": "bones", "column": "vnet dice+ce", "fold": 0, "size": 1, "patient": "p"}
-    rows = [bones | {"structure": "MC", "dice": 0.5}, bones | {"structure": "loss", "curve": [1.0]}]
+    rows = [bones | {"structure": "MC", "dice": 0.5}, bones | {"structure": "loss", "curve": [1.0], "core_s": 90.0}]
     local = bones | {"target": "localizer", "structure": "right", "dice": 0.5}
     path = tmp_path / "evaluation.md"
-    assert tmp_path / "evaluation-without-dentalseg.png" in write_report(QUICK, [*rows, local], path, 1.0, found)
+    assert tmp_path / "evaluation-without-dentalseg.png" in write_report(QUICK, [*rows, local], path, found)
     section = path.read_text().split("## Cross-head")[1]
     assert "| dentalseg | 2 | 40³, 1.2 mm |" in section
     assert "evaluation-without-dentalseg.png" in section

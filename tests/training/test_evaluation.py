@@ -98,7 +98,7 @@ def test_a_tiny_study_goes_from_heads_to_report_and_is_not_done_twice(
 ) -> None:
     rows = evaluate(study, tmp_path / "runs")
     path = tmp_path / "report" / "evaluation.md"
-    files = write_report(study, rows, path, 60.0)
+    files = write_report(study, rows, path)
     assert all(file.is_file() for file in files)
     text = path.read_text()
     assert "All heads are synthetic" in text

@@ -27,9 +27,7 @@ _PAPER = {
 """Belikova et al. 2021, Table 2: Dice % / HD of MC, TB and NV (direct), real CT."""
 
 
-def write_report(
-    study: Study, rows: Sequence[Row], path: Path, duration_s: float, crossed: Sequence[CrossHead] = ()
-) -> list[Path]:
+def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequence[CrossHead] = ()) -> list[Path]:
     """Write the report with its pictures and numbers beside it.
 
     Parameters
@@ -40,8 +38,6 @@ def write_report(
         What `evaluate` found.
     path
         Markdown file; pictures and numbers bear its stem.
-    duration_s
-        How long the study took.
     crossed
         Trainings without a real head, and their tests on it.
 
@@ -67,7 +63,8 @@ def write_report(
         f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
-        f"{duration_s / 60:.0f} minutes. Mean ± standard deviation over patients.{_size_note(study)}",
+        f"{_core_minutes(rows):.0f} core minutes for all trainings and tests. Mean ± standard deviation over "
+        f"patients.{_size_note(study)}",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",
@@ -180,13 +177,17 @@ def _apart(frame: pd.DataFrame, study: Study) -> list[str]:
     return [f"## One network or two ({title(architecture)}, {loss})", "", *table(head, lines), ""]
 
 
+def _core_minutes(rows: Sequence[Row]) -> float:
+    return sum(float(row["core_s"]) for row in rows if row["structure"] == "loss") / 60
+
+
 def _size_note(study: Study) -> str:
     full = Study()
     if study.steps >= full.steps and study.folds >= full.folds and study.spacing_mm <= full.spacing_mm:
         return ""
     return (
         f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "
-        f"{full.spacing_mm:g} mm. Networks this little trained rank methods roughly; the shipped weights are better."
+        f"{full.spacing_mm:g} mm. Networks trained so little rank methods roughly at best."
     )
 
 

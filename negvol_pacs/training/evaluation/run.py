@@ -1,6 +1,7 @@
 """Train and test every network of a study; a training that is done stays done when the rest is interrupted."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -53,7 +54,8 @@ def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list
     Returns
     -------
     list[Row]
-        One row a structure and example; rows of the structure ``loss`` hold the loss over the steps.
+        One row a structure and example; rows of the structure ``loss`` hold the loss over the steps, and the
+        unit's core seconds.
     """
     tell = progress or (lambda _what, _share: None)
 
@@ -78,6 +80,7 @@ def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], r
     if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         return list(known["rows"])
     config, patients = _config(study, unit, folder), painted()
+    began = time.process_time()
     examples = [example for name in unit.train for example in _examples(unit, patients[name])]
     bones: Sequence[int | None] = (1, 2) if unit.target == "apart" else (None,)
     trained = [_train(config, examples, bone) for bone in bones]
@@ -87,7 +90,7 @@ def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], r
     tests = [(name, row) for name in unit.test for row in _test(study, unit, network, patients[name])]
     rows = [head | {"patient": name} | row for name, row in tests]
     curve = [float(np.mean(part)) for part in np.array_split(losses, max(1, min(_SMOOTH, len(losses))))]
-    rows.append(head | {"patient": "", "structure": "loss", "curve": curve})
+    rows.append(head | {"patient": "", "structure": "loss", "curve": curve, "core_s": time.process_time() - began})
     path.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
     return rows
 
