@@ -51,8 +51,11 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     Raises
     ------
     TrainingError
-        If the heads cannot be made or the loss is no longer a number.
+        If the bundle's folder is not called as the network, the heads cannot be made or the loss is no
+        longer a number.
     """
+    if config.output.name != config.network:  # it names the bundle; better now than after hours
+        raise TrainingError(f"{config.output}: the folder of this bundle must be called {config.network}.")
     folder = runs / config.network
     folder.mkdir(parents=True, exist_ok=True)
     sources = folder / "sources.pt"
