@@ -32,6 +32,7 @@ def test_only_the_last_column_gets_a_direct_network_where_that_is_wanted() -> No
     assert {unit.column for unit in found if unit.target == "nv"} == {"vnet dice+ce"}
     assert not [unit for unit in found if unit.target == "apart"]
     assert len([unit for unit in units(Study(folds=2), ["p", "q"]) if unit.target == "apart"]) == 2
+    assert {unit.fold for unit in units(Study(folds=2, tested=1), ["p", "q"])} == {0}
 
 
 def test_networks_of_one_bone_each_share_no_voxel() -> None:

@@ -60,7 +60,7 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         "Made by `negvol evaluate`. **All heads are synthetic**: label maps of bones, deformed and painted as CT. The",
         "numbers compare methods; they say nothing of patients. In brackets: the paper's, on real CT, for comparison.",
         "",
-        f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
+        f"{_patients(study, frame)}, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
         f"{_core_minutes(rows):.0f} core minutes for all trainings and tests. Mean ± standard deviation over "
@@ -177,13 +177,26 @@ def _apart(frame: pd.DataFrame, study: Study) -> list[str]:
     return [f"## One network or two ({title(architecture)}, {loss})", "", *table(head, lines), ""]
 
 
+def _patients(study: Study, frame: pd.DataFrame) -> str:
+    done = study.tested or study.folds
+    tested, trained = frame[frame.target == "bones"].patient.nunique(), frame[frame.target == "bones"]["size"].max()
+    folds = f"{study.folds} folds by patient"
+    return f"{tested} patients tested, {trained} to train on, {folds}" + (
+        f", of which {done} done" * (done < study.folds)
+    )
+
+
 def _core_minutes(rows: Sequence[Row]) -> float:
     return sum(float(row["core_s"]) for row in rows if row["structure"] == "loss") / 60
 
 
 def _size_note(study: Study) -> str:
     full = Study()
-    if study.steps >= full.steps and study.folds >= full.folds and study.spacing_mm <= full.spacing_mm:
+    if (
+        study.steps >= full.steps
+        and (study.tested or study.folds) >= full.folds
+        and study.spacing_mm <= full.spacing_mm
+    ):
         return ""
     return (
         f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "

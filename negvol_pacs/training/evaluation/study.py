@@ -1,5 +1,6 @@
 """What is compared: patients, folds, networks, losses; and the trainings that this takes."""
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,8 +26,8 @@ class Study:
         The patients: real shapes, and procedural heads at their spacing.
     examples
         Painted joints, and heads, of each patient.
-    folds
-        Each patient is tested on in one of them.
+    folds, tested
+        Each patient is tested on in one of them; how many of them are done (None: all).
     columns
         Networks with their losses, as in the paper's Table 2; the last is used for the other comparisons.
     direct
@@ -52,6 +53,7 @@ class Study:
     head_spacing_mm: float = 0.5
     examples: int = 8
     folds: int = 5
+    tested: int | None = None
     columns: Sequence[tuple[Architecture, Loss]] = field(
         default_factory=lambda: [
             ("unet", "ce"),
@@ -82,7 +84,7 @@ class Study:
 
     def key(self) -> dict[str, str]:
         """Name what decides a unit's figures beside the unit: a study may grow by columns and keep what is done."""
-        which = ("folds", "columns", "direct", "apart", "sizes")
+        which = ("folds", "tested", "columns", "direct", "apart", "sizes")
         return {name: str(value) for name, value in asdict(self).items() if name not in which}
 
 
@@ -152,36 +154,31 @@ def units(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
     """
     if not 2 <= study.folds <= len(patients):
         raise ConfigError(f"{len(patients)} patients cannot be parted into {study.folds} folds.")
+    if not 1 <= (study.tested or study.folds) <= study.folds:
+        raise ConfigError(f"{study.tested} of {study.folds} folds cannot be tested on.")
     seen = set()
-    for unit in (*_curve(study, patients), *_table(study, patients)):
+    for unit in itertools.chain(*(_fold(study, patients, fold) for fold in range(study.tested or study.folds))):
         if unit.name not in seen:
             seen.add(unit.name)
             yield unit
 
 
-def _table(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
-    tests = [tuple(patients[fold :: study.folds]) for fold in range(study.folds)]
-    folds = [(tuple(name for name in patients if name not in test), test) for test in tests]
-    yield from (Unit("localizer", "vnet", "dice+ce", fold, *parts) for fold, parts in enumerate(folds))
+def _fold(study: Study, patients: Sequence[str], fold: int) -> Iterator[Unit]:
+    test = tuple(patients[fold :: study.folds])
+    train = tuple(patient for patient in patients if patient not in test)
     for architecture, loss in reversed(study.columns):
-        last = (architecture, loss) == study.columns[-1]
-        # A network for one mask has no gap between classes.
-        plain: Loss = "dice+ce" if loss.startswith("gap") else loss
-        for fold, parts in enumerate(folds):
-            yield Unit("bones", architecture, loss, fold, *parts)
-            if last or study.direct == "every":
-                yield Unit("nv", architecture, plain, fold, *parts)
-            if last and study.apart:
-                yield Unit("apart", architecture, loss, fold, *parts)
-
-
-def _curve(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
-    architecture, loss = study.columns[-1]
-    test = tuple(patients[0 :: study.folds])
-    others = [patient for patient in patients if patient not in test]
-    for size in study.sizes:
-        if size <= len(others):
-            yield Unit("bones", architecture, loss, 0, tuple(others[:size]), test)
+        yield Unit("bones", architecture, loss, fold, train, test)
+        if study.direct == "every" or (architecture, loss) == study.columns[-1]:
+            # A network for one mask has no gap between classes.
+            plain: Loss = "dice+ce" if loss.startswith("gap") else loss
+            yield Unit("nv", architecture, plain, fold, train, test)
+    yield Unit("localizer", "vnet", "dice+ce", fold, train, test)
+    if study.apart:
+        yield Unit("apart", *study.columns[-1], fold, train, test)
+    if fold == 0:
+        for size in study.sizes:
+            if size <= len(train):
+                yield Unit("bones", *study.columns[-1], fold, train[:size], test)
 
 
 def load_study(path: Path) -> Study:
