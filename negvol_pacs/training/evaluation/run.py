@@ -82,6 +82,8 @@ def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], r
     config, patients = _config(study, unit, folder), painted()
     began = time.process_time()
     examples = [example for name in unit.train for example in _examples(unit, patients[name])]
+    if not examples:  # none of the joints has a negative volume
+        return []
     bones: Sequence[int | None] = (1, 2) if unit.target == "apart" else (None,)
     trained = [_train(config, examples, bone) for bone in bones]
     network = trained[0][0] if len(trained) == 1 else Joined([one for one, _ in trained])
