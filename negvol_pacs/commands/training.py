@@ -116,6 +116,7 @@ def train(
 
 
 def evaluate(
+    *,
     study_file: Annotated[
         Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Study, TOML; default: the full one.")
     ] = None,
@@ -124,6 +125,9 @@ def evaluate(
     runs: Annotated[
         Path, typer.Option(file_okay=False, help="Figures of what is done; an interrupted evaluation goes on.")
     ] = Path("runs/evaluation"),
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Report what is finished in --runs; train nothing but --cross-head's.")
+    ] = False,
     recipes: Annotated[
         list[Path] | None,
         typer.Option(
@@ -144,7 +148,11 @@ def evaluate(
     study = QUICK if quick else Study() if study_file is None else load_study(study_file)
     with progress_bar() as bar:
         task = bar.add_task("painting the patients", total=1.0)
-        rows = run(study, runs, lambda what, share: bar.update(task, completed=share, description=what))
+
+        def show(what: str, share: float) -> None:
+            bar.update(task, completed=share, description=what)
+
+        rows = run(study, runs, show, finished=finished)
         crossed = []
         for file in recipes or []:
             bar.update(task, completed=0.0, description=file.stem)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from negvol_pacs.errors import ConfigError
+from negvol_pacs.errors import ConfigError, TrainingError
 from negvol_pacs.training.dataset import STEPS_A_MM
 from negvol_pacs.training.evaluation import run as running
 from negvol_pacs.training.evaluation.patients import make_patients, masks_of, negative_volume
@@ -129,3 +129,12 @@ def test_a_tiny_study_goes_from_heads_to_report_and_is_not_done_twice(
     monkeypatch.setattr(running, "Learner", never)
     monkeypatch.setattr(running, "make_patients", never)
     assert evaluate(study, tmp_path / "runs") == rows
+    (tmp_path / "runs" / "localizer-vnet-dice_ce-fold0-of1" / "rows.json").unlink()
+    fewer = evaluate(replace(study, sizes=()), tmp_path / "runs", finished=True)
+    assert 0 < len(fewer) < len(rows)
+    with pytest.raises(TrainingError, match="is finished in"):
+        evaluate(study, tmp_path / "nothing", finished=True)
+    write_report(replace(study, apart=False), [row for row in fewer if row["target"] == "bones"], path)
+    text = path.read_text()
+    assert "trainings are finished; the others are missing here" in text
+    assert "## Localisation\n\nNot done yet." in text

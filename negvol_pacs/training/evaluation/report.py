@@ -12,8 +12,10 @@ import pandas as pd
 from negvol_pacs.cohort.figures import bare, new_figure, save
 from negvol_pacs.segmentation.networks import title
 from negvol_pacs.training.evaluation.cross_head import CrossHead
+from negvol_pacs.training.evaluation.patients import plan_of
 from negvol_pacs.training.evaluation.run import Row
-from negvol_pacs.training.evaluation.study import Study
+from negvol_pacs.training.evaluation.study import Study, units
+from negvol_pacs.training.pool import patients
 from negvol_pacs.validation.report import table
 
 NOTE = "Synthetic heads: figures of methods against each other, not of patients"
@@ -50,10 +52,18 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
     frame = pd.DataFrame([row for row in rows if row["structure"] != "loss"])
     most = frame[frame.target == "bones"]["size"].max()
     whole = frame[(frame["size"] == most) | (frame.target != "bones")]
-    curves = {name: path.with_name(f"{path.stem}-{name}.png") for name in ("convergence", "size")}
+    several = frame[frame.target == "bones"]["size"].nunique() > 1
+    names = ("convergence", "size") if several else ("convergence",)
+    curves = {name: path.with_name(f"{path.stem}-{name}.png") for name in names}
     numbers = path.with_suffix(".json")
     _draw_convergence(rows, int(most), curves["convergence"])
-    sizes = _draw_sizes(frame, study, curves["size"])
+    sizes = ["Not done yet."]
+    if several:
+        sizes = [
+            *_draw_sizes(frame, study, curves["size"]),
+            "",
+            f"![Dice by number of patients]({curves['size'].name})",
+        ]
     lines = [
         "# Evaluation of networks and losses",
         "",
@@ -64,7 +74,7 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
         f"{_core_minutes(rows):.0f} core minutes for all trainings and tests. Mean ± standard deviation over "
-        f"patients.{_size_note(study)}",
+        f"patients.{_size_note(study)}{_missing_note(study, rows)}",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",
@@ -83,8 +93,6 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         "",
         *sizes,
         "",
-        f"![Dice by number of patients]({curves['size'].name})",
-        "",
         "## Convergence (Fig. 11)",
         "",
         f"![Loss by step]({curves['convergence'].name})",
@@ -100,7 +108,9 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
 
 
 def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
-    columns = [f"{architecture} {loss}" for architecture, loss in study.columns]
+    there = set(frame[frame.target == "bones"].column)
+    shown = [pair for pair in study.columns if " ".join(pair) in there]
+    columns = [" ".join(pair) for pair in shown]
     bones, direct = frame[frame.target == "bones"], frame[frame.target == "nv"]
     # The direct network has no gap to weight: where a loss weights it, the plain one stands there.
     plain = {column: column if column in set(direct.column) else f"{column.split()[0]} dice+ce" for column in columns}
@@ -130,7 +140,7 @@ def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
             pairs = zip(cells, columns, strict=True)
             cells = [f"{cell} ({_PAPER[c][2].split()[0]})" if c in _PAPER else cell for cell, c in pairs]
         lines.append([said, *cells])
-    return table(["", *(f"{title(a)}, {loss}" for a, loss in study.columns)], lines)
+    return table(["", *(f"{title(a)}, {loss}" for a, loss in shown)], lines)
 
 
 def _cell(
@@ -148,6 +158,8 @@ def _cell(
 
 def _localisation(frame: pd.DataFrame) -> list[str]:
     own = frame[frame.target == "localizer"].assign(structure="joint")
+    if own.empty:
+        return ["Not done yet."]
     column = str(own.column.iloc[0])
     figures = (
         ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("CE (0.040)", "ce", 1, 3),
@@ -209,6 +221,12 @@ def _size_note(study: Study) -> str:
         f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "
         f"{full.spacing_mm:g} mm. Networks trained so little rank methods roughly at best."
     )
+
+
+def _missing_note(study: Study, rows: Sequence[Row]) -> str:
+    done = sum(row["structure"] == "loss" for row in rows)
+    wanted = len(list(units(study, patients(plan_of(study)))))
+    return f" {done} of its {wanted} trainings are finished; the others are missing here." if done < wanted else ""
 
 
 def _copied(cross: CrossHead, path: Path) -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negvol_pacs.errors import JointError
+from negvol_pacs.errors import JointError, TrainingError
 from negvol_pacs.segmentation.edges import signed_distance
 from negvol_pacs.training.batches import draw
 from negvol_pacs.training.dataset import BALL_MM, HEAD_SPACING_MM, HEAD_VOXELS, HeadExample, JointExample
@@ -36,10 +36,11 @@ Row = dict[str, Any]
 """Figures of one structure of one example, with its unit, patient and structure."""
 Progress = Callable[[str, float], None]
 _SMOOTH = 25
+_ROWS = "rows.json"
 _LEAST_PROBABILITY = 1e-6
 
 
-def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list[Row]:
+def evaluate(study: Study, runs: Path, progress: Progress | None = None, *, finished: bool = False) -> list[Row]:
     """Train and test.
 
     Parameters
@@ -50,12 +51,19 @@ def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list
         Folder for the figures of finished units; those of another study are made again.
     progress
         Called with what is being done and the share of all that is done.
+    finished
+        Give the rows of what is finished, and train nothing.
 
     Returns
     -------
     list[Row]
         One row a structure and example; rows of the structure ``loss`` hold the loss over the steps, and the
         unit's core seconds.
+
+    Raises
+    ------
+    TrainingError
+        If only finished units are wanted, and there is none of bones.
     """
     tell = progress or (lambda _what, _share: None)
 
@@ -67,19 +75,31 @@ def evaluate(study: Study, runs: Path, progress: Progress | None = None) -> list
     todo = list(units(study, names(plan_of(study))))
     rows: list[Row] = []
     for number, unit in enumerate(todo):
-        rows += _unit(study, unit, patients, runs)
+        done = _finished(study, unit, runs)
+        if done is None:
+            done = [] if finished else _unit(study, unit, patients(), runs)
+        rows += done
         tell(unit.name, (number + 1) / len(todo))
+    if not any(row["target"] == "bones" for row in rows):
+        raise TrainingError(f"No training of bones is finished in {runs}.")
     return rows
 
 
-def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], runs: Path) -> list[Row]:
+def _key(study: Study, unit: Unit) -> list[Any]:
+    return list(json.loads(json.dumps([study.key(), asdict(unit)])))
+
+
+def _finished(study: Study, unit: Unit, runs: Path) -> list[Row] | None:
+    path = runs / unit.name / _ROWS
+    if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == _key(study, unit):
+        return list(known["rows"])
+    return None
+
+
+def _unit(study: Study, unit: Unit, patients: dict[str, Patient], runs: Path) -> list[Row]:
     folder = runs / unit.name
     folder.mkdir(parents=True, exist_ok=True)
-    key = json.loads(json.dumps([study.key(), asdict(unit)]))
-    path = folder / "rows.json"
-    if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
-        return list(known["rows"])
-    config, patients = _config(study, unit, folder), painted()
+    config = _config(study, unit, folder)
     began = time.process_time()
     examples = [example for name in unit.train for example in _examples(unit, patients[name])]
     if not examples:  # none of the joints has a negative volume
@@ -93,7 +113,8 @@ def _unit(study: Study, unit: Unit, painted: Callable[[], dict[str, Patient]], r
     rows = [head | {"patient": name} | row for name, row in tests]
     curve = [float(np.mean(part)) for part in np.array_split(losses, max(1, min(_SMOOTH, len(losses))))]
     rows.append(head | {"patient": "", "structure": "loss", "curve": curve, "core_s": time.process_time() - began})
-    path.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
+    content = {"key": _key(study, unit), "rows": rows}
+    (folder / _ROWS).write_text(json.dumps(content), encoding="utf-8")
     return rows
 
 
