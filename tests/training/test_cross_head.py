@@ -83,5 +83,8 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     path = tmp_path / "evaluation.md"
     assert tmp_path / "evaluation-without-dentalseg.png" in write_report(QUICK, [*rows, local], path, found)
     section = path.read_text().split("## Cross-head")[1]
-    assert "| dentalseg | 2 | 40³, 1.2 mm |" in section
+    assert "| bones, left out: | dentalseg |" in section
+    assert "| trained on | vkh, 1 procedural |" in section
+    assert "| steps, window | 2, 40³, 1.2 mm |" in section
+    assert "| localizer, left out: | dentalseg |" in section
     assert "evaluation-without-dentalseg.png" in section

@@ -1,7 +1,6 @@
 """The report of a study: tables in the layout of the paper, and curves."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from negvol_pacs.cohort.figures import bare, new_figure, save
 from negvol_pacs.segmentation.networks import title
 from negvol_pacs.training.evaluation.cross_head import CrossHead
+from negvol_pacs.training.evaluation.cross_head_report import cross_head_section
 from negvol_pacs.training.evaluation.patients import plan_of
 from negvol_pacs.training.evaluation.run import Row
 from negvol_pacs.training.evaluation.study import Study, units
@@ -73,7 +73,7 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         f"{_patients(study, frame)}, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
-        f"{_core_minutes(rows):.0f} core minutes for all trainings and tests. Mean ± standard deviation over "
+        f"{_core_minutes(rows):.1f} core minutes for all trainings and tests. Mean ± standard deviation over "
         f"patients.{_size_note(study)}{_missing_note(study, rows)}",
         "",
         "## Networks and losses (Table 2 of the paper)",
@@ -97,14 +97,13 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         "",
         f"![Loss by step]({curves['convergence'].name})",
     ]
-    shown = [_copied(cross, path) for cross in crossed]
-    if crossed:
-        lines += ["", *_crossed(crossed, shown)]
+    section, shown = cross_head_section(crossed, path) if crossed else ([], [])
+    lines += ["", *section] if section else []
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     content = {"study": asdict(study), "rows": [_plain(row) for row in rows]}
     content["cross_head"] = [{"recipe": cross.recipe.key(), "rows": cross.rows} for cross in crossed]
     numbers.write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
-    return [path, numbers, *curves.values(), *filter(None, shown)]
+    return [path, numbers, *curves.values(), *shown]
 
 
 def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
@@ -227,62 +226,6 @@ def _missing_note(study: Study, rows: Sequence[Row]) -> str:
     done = sum(row["structure"] == "loss" for row in rows)
     wanted = len(list(units(study, patients(plan_of(study)))))
     return f" {done} of its {wanted} trainings are finished; the others are missing here." if done < wanted else ""
-
-
-def _copied(cross: CrossHead, path: Path) -> Path | None:
-    if cross.picture is None:
-        return None
-    target = path.with_name(f"{path.stem}-without-{'-'.join(cross.recipe.without)}.png")
-    return Path(shutil.copyfile(cross.picture, target))
-
-
-def _crossed(crossed: Sequence[CrossHead], shown: Sequence[Path | None]) -> list[str]:
-    """Tables of networks tested on a real head that they never saw: mean ± sd over its painted examples."""
-    bones = [cross for cross in crossed if cross.recipe.network == "bones"]
-    heads = [cross for cross in crossed if cross.recipe.network == "localizer"]
-    figures = (
-        ("MC", "dice", 100, 1), ("TB", "dice", 100, 1), ("NV", "dice", 100, 1), ("NV", "found", 100, 0),
-        ("gap", "gap_dice", 100, 1), ("MC", "hd95", 1, 1), ("TB", "hd95", 1, 1),
-    )  # fmt: skip
-    lines = ["## Cross-head", "", "Trained from random weights without a real head, tested on it, painted as CT."]
-    if bones:
-        head = [
-            "left out",
-            "steps",
-            "window",
-            "joints (with NV)",
-            "MC Dice, % (goal 93)",
-            "TB Dice, % (88)",
-            "NV Dice, % (85)",
-        ]
-        head += ["NV found, %", "GapDice, %", "MC HD95, mm", "TB HD95, mm"]
-        cells = []
-        for cross in bones:
-            frame = pd.DataFrame(cross.rows)
-            own = cross.recipe
-            count = (frame.structure == "MC").sum(), (frame.structure == "NV").sum()
-            said = [_spread(frame, structure, name, f, d) for structure, name, f, d in figures]
-            window = f"{own.window}³, {own.spacing_mm:g} mm"
-            cells.append([", ".join(own.without), str(own.steps), window, "{} ({})".format(*count), *said])
-        lines += ["", *table(head, cells)]
-    if heads:
-        cells = []
-        for cross in heads:
-            frame = pd.DataFrame(cross.rows).assign(structure="joint")
-            said = [_spread(frame, "joint", "dice", 100, 1), _spread(frame, "joint", "centre_mm", 1, 1)]
-            cells.append([", ".join(cross.recipe.without), str(cross.recipe.steps), str(len(frame)), *said])
-        head = ["left out", "steps of the localizer", "joints", "Dice, %", "Box, error of its centre, mm (goal 3)"]
-        lines += ["", *table(head, cells)]
-    pictures = [[f"![Left out: {cross.recipe.without[0]}]({file.name})", ""]
-                for cross, file in zip(crossed, shown, strict=True) if file]  # fmt: skip
-    return [*lines, "", *(line for picture in pictures for line in picture)][:-1]
-
-
-def _spread(frame: pd.DataFrame, structure: str, figure: str, factor: float, digits: int) -> str:
-    if figure not in frame.columns:
-        return "missing"
-    values = pd.to_numeric(frame[frame.structure == structure][figure]).dropna() * factor
-    return "missing" if values.empty else f"{values.mean():.{digits}f} ± {values.std(ddof=0):.{digits}f}"
 
 
 def _draw_sizes(frame: pd.DataFrame, study: Study, path: Path) -> list[str]:
