@@ -87,4 +87,5 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     assert "| trained on | vkh, 1 procedural |" in section
     assert "| steps, window | 2, 40³, 1.2 mm |" in section
     assert "| localizer, left out: | dentalseg |" in section
+    assert "Not done: bones without vkh, localizer without vkh." in section
     assert "evaluation-without-dentalseg.png" in section

@@ -57,6 +57,9 @@ def cross_head_section(crossed: Sequence[CrossHead], report: Path) -> tuple[list
             rows += [[figure[0], *(_spread(cross, *figure[1:]) for cross in own)] for figure in figures]
             head = [f"{network}, left out:", *(", ".join(cross.recipe.without) for cross in own)]
             lines += ["", *table(head, rows)]
+    done = {(cross.recipe.network, cross.recipe.without) for cross in crossed}
+    missing = [f"{network} without {name}" for network in _FIGURES for name in NAMES if (network, (name,)) not in done]
+    lines += ["", f"Not done: {', '.join(missing)}."] if missing else []
     pictures = []
     for cross in crossed:
         if cross.picture is not None:
