@@ -112,7 +112,7 @@ def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
     columns = [" ".join(pair) for pair in shown]
     bones, direct = frame[frame.target == "bones"], frame[frame.target == "nv"]
     # The direct network has no gap to weight: where a loss weights it, the plain one stands there.
-    plain = {column: column if column in set(direct.column) else f"{column.split()[0]} dice+ce" for column in columns}
+    plain = {column: f"{column.split()[0]} dice+ce" if " gap" in column else column for column in columns}
     wanted = (
         ("MC Dice, %", "MC", "dice", 100, 1), ("MC CE", "MC", "ce", 1, 3), ("MC HD, mm", "MC", "hd", 1, 1),
         ("MC HD95, mm", "MC", "hd95", 1, 1), ("TB Dice, %", "TB", "dice", 100, 1), ("TB CE", "TB", "ce", 1, 3),
@@ -218,7 +218,8 @@ def _size_note(study: Study) -> str:
         return ""
     return (
         f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "
-        f"{full.spacing_mm:g} mm. Networks trained so little rank methods roughly at best."
+        f"{full.spacing_mm:g} mm. Networks trained so little rank methods roughly at best; "
+        "a Dice of 0 is a network that had learned nothing yet."
     )
 
 
