@@ -1,7 +1,6 @@
 """``train`` and ``evaluate``: make a network's weights, fine-tune them on outlined cases, compare networks."""
 
 import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +116,7 @@ def train(
 
 
 def evaluate(
+    *,
     study_file: Annotated[
         Path | None, typer.Option("--config", exists=True, dir_okay=False, help="Study, TOML; default: the full one.")
     ] = None,
@@ -125,16 +125,40 @@ def evaluate(
     runs: Annotated[
         Path, typer.Option(file_okay=False, help="Figures of what is done; an interrupted evaluation goes on.")
     ] = Path("runs/evaluation"),
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Report what is finished in --runs; train nothing but --cross-head's.")
+    ] = False,
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--cross-head",
+            exists=True,
+            dir_okay=False,
+            help="Recipe of a training that leaves out real heads (without = [...]): it is done, and tested on them.",
+        ),
+    ] = None,
 ) -> None:
     """Compare networks and losses on synthetic heads, k-fold by patient, in the layout of the paper's Table 2."""
+    from negvol_pacs.training.evaluation.cross_head import cross_head
     from negvol_pacs.training.evaluation.report import write_report
     from negvol_pacs.training.evaluation.run import evaluate as run
     from negvol_pacs.training.evaluation.study import QUICK, Study, load_study
+    from negvol_pacs.training.recipe import load_recipe
 
     study = QUICK if quick else Study() if study_file is None else load_study(study_file)
-    began = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("painting the patients", total=1.0)
-        rows = run(study, runs, lambda what, share: bar.update(task, completed=share, description=what))
-    for path in write_report(study, rows, output, time.monotonic() - began):
+
+        def show(what: str, share: float) -> None:
+            bar.update(task, completed=share, description=what)
+
+        rows = run(study, runs, show, finished=finished)
+        crossed = []
+        for file in recipes or []:
+            bar.update(task, completed=0.0, description=file.stem)
+            recipe = load_recipe(file, {"output": runs})  # the bundle goes into its own folder there
+            crossed.append(
+                cross_head(recipe, runs, progress=lambda step, steps, _loss: bar.update(task, completed=step / steps))
+            )
+    for path in write_report(study, rows, output, crossed):
         out.print(str(path), markup=False, soft_wrap=True)

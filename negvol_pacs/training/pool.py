@@ -36,7 +36,7 @@ from negvol_pacs.training.dataset import (
 )
 from negvol_pacs.training.phantom import make_head
 from negvol_pacs.training.regions import CoarseHead, Region, coarse_head, cut_region
-from negvol_pacs.training.shapes import load_shapes
+from negvol_pacs.training.shapes import load_shapes, shape_names
 
 Kind = Literal["bones", "localizer"]
 _CLOTHINGS = 2
@@ -61,6 +61,8 @@ class HeadPlan:
         Of the procedural heads.
     dataset, cases
         Folder of real cases, and which of them; they are for the bones alone.
+    without
+        Real shapes that are left out.
     """
 
     shapes: Path | None
@@ -69,6 +71,7 @@ class HeadPlan:
     spacing_mm: float = 0.5
     dataset: Path | None = None
     cases: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,13 +209,23 @@ def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
 def heads(plan: HeadPlan) -> Iterator[tuple[str, hd.Volume]]:
     """Make the synthetic heads of a plan: name and `Tissue` of each voxel; a patient's name may come again."""
     if plan.shapes is not None:
-        for shape in load_shapes(plan.shapes):
+        for shape in load_shapes(plan.shapes, plan.without):
             bones = _with_neck(shape.bones)
             for number in range(_CLOTHINGS):
                 rng = np.random.default_rng((plan.seed, number))
                 yield shape.name, on_grid(clothe(bones.array, bones.spacing, rng), bones)
     for number in range(plan.procedural):
-        yield f"procedural {plan.seed + number}", make_head(plan.seed + number, plan.spacing_mm).labels
+        yield _procedural(plan, number), make_head(plan.seed + number, plan.spacing_mm).labels
+
+
+def patients(plan: HeadPlan) -> list[str]:
+    """Name the patients of `heads`, in their order, each once."""
+    real = [] if plan.shapes is None else shape_names(plan.shapes, plan.without)
+    return real + [_procedural(plan, number) for number in range(plan.procedural)]
+
+
+def _procedural(plan: HeadPlan, number: int) -> str:
+    return f"procedural {plan.seed + number}"
 
 
 def _with_neck(bones: hd.Volume) -> hd.Volume:

@@ -34,8 +34,8 @@ class TrainConfig:
         Of the bones; a localizer has no gap to weight.
     steps
         Training steps.
-    shapes
-        Folder of real shapes; None trains on procedural heads alone.
+    shapes, without
+        Folder of real shapes, and names of those that are left out; None trains on procedural heads alone.
     heads, head_spacing_mm
         Number of procedural heads, and their spacing.
     dataset, case_share
@@ -77,6 +77,7 @@ class TrainConfig:
     loss: Loss = "gap-dice+ce"
     steps: int = 4000
     shapes: Path | None = None
+    without: tuple[str, ...] = ()
     heads: int = 4
     head_spacing_mm: float = 0.5
     dataset: Path | None = None

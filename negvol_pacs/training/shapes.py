@@ -4,7 +4,7 @@ The files are no part of the package: the folder is an argument, and training ru
 it on procedural heads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from negvol_pacs.segmentation.grid import lps_geometry, on_grid
 
 SPACING_MM = 0.5
 LABEL_MAP = "dentalseg_postsurgery_labels.nii.gz"
+NAMES = ("dentalseg", "vkh")
 MESHES = {1: "vkhUpperAirway_Skull.obj", 3: "vkhUpperAirway_Maxilla.obj", 2: "vkhUpperAirway_Mandible.obj"}
 _SAMPLES_A_VOXEL = 8
 _BALL_MM = 2.0
@@ -43,13 +44,15 @@ class Shape:
     bones: hd.Volume
 
 
-def load_shapes(folder: Path) -> Iterator[Shape]:
+def load_shapes(folder: Path, without: Collection[str] = ()) -> Iterator[Shape]:
     """Read every head in a folder, one by one.
 
     Parameters
     ----------
     folder
         Holds a label map, surface meshes, or both.
+    without
+        Names of `NAMES` that are passed over.
 
     Yields
     ------
@@ -59,17 +62,30 @@ def load_shapes(folder: Path) -> Iterator[Shape]:
     Raises
     ------
     TrainingError
-        If the folder holds none.
+        If the folder holds none, or a name is unknown.
     """
-    label_map = folder / LABEL_MAP
-    meshes = {code: folder / name for code, name in MESHES.items()}
-    whole = all(path.is_file() for path in meshes.values())
-    if not (label_map.is_file() or whole):
+    for name in shape_names(folder, without):
+        if name == NAMES[0]:
+            yield Shape(name, read_label_map(folder / LABEL_MAP))
+        else:
+            yield Shape(name, voxelise({code: folder / file for code, file in MESHES.items()}))
+
+
+def shape_names(folder: Path, without: Collection[str] = ()) -> list[str]:
+    """Name the heads that `load_shapes` reads.
+
+    Raises
+    ------
+    TrainingError
+        If the folder holds none, or a name is unknown.
+    """
+    if unknown := set(without) - set(NAMES):
+        raise TrainingError(f"No shape is called {', '.join(sorted(unknown))}; there are {' and '.join(NAMES)}.")
+    files = dict(zip(NAMES, ([LABEL_MAP], MESHES.values()), strict=True))
+    there = [name for name in NAMES if all((folder / file).is_file() for file in files[name])]
+    if not there:
         raise TrainingError(f"{folder} holds neither {LABEL_MAP} nor the vkhUpperAirway meshes.")
-    if label_map.is_file():
-        yield Shape("dentalseg", read_label_map(label_map))
-    if whole:
-        yield Shape("vkh", voxelise(meshes))
+    return [name for name in there if name not in without]
 
 
 def read_label_map(path: Path) -> hd.Volume:

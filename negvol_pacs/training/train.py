@@ -51,8 +51,11 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     Raises
     ------
     TrainingError
-        If the heads cannot be made or the loss is no longer a number.
+        If the bundle's folder is not called as the network, the heads cannot be made or the loss is no
+        longer a number.
     """
+    if config.output.name != config.network:  # it names the bundle; better now than after hours
+        raise TrainingError(f"{config.output}: the folder of this bundle must be called {config.network}.")
     folder = runs / config.network
     folder.mkdir(parents=True, exist_ok=True)
     sources = folder / "sources.pt"
@@ -119,7 +122,8 @@ def _sources(config: TrainConfig, path: Path) -> list[str]:
         cases = tuple(Dataset(config.dataset).names())
         if not cases:
             raise TrainingError(f"{config.dataset} holds no cases; see negvol dataset add.")
-    plan = HeadPlan(config.shapes, config.heads, config.seed, config.head_spacing_mm, config.dataset, cases)
+    seed, spacing = config.seed, config.head_spacing_mm
+    plan = HeadPlan(config.shapes, config.heads, seed, spacing, config.dataset, cases, config.without)
     key = {name: str(value) for name, value in asdict(plan).items()}
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file():

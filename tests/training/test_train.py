@@ -102,6 +102,12 @@ def test_killed_training_goes_on_to_the_same_weights(
         torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-4)
 
 
+def test_a_bundle_of_another_name_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="must be called bones"):
+        train(TrainConfig("bones", tmp_path / "mine"), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_training_stops_early_and_keeps_the_best_weights(config: TrainConfig, tmp_path: Path) -> None:
     # A learning rate of next to nothing: the first look is the best one.
     still = replace(

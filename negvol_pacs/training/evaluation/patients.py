@@ -58,16 +58,22 @@ class Patient:
 def make_patients(study: Study) -> list[Patient]:
     """Paint the examples of every patient; each depends on the study's seed and its own place alone."""
     found: dict[str, Patient] = {}
-    plan = HeadPlan(study.shapes, study.heads, study.seed, study.head_spacing_mm)
-    for number, (name, labels) in enumerate(heads(plan)):
+    for number, (name, labels) in enumerate(heads(plan_of(study))):
         rng = np.random.default_rng((study.seed, 11, number))
         regions = [cut_region(labels, side) for side in Side]
-        joints = [joint for k in range(study.examples) if (joint := _joint(regions[k % 2], rng, study)) is not None]
+        joints = [
+            joint for k in range(study.examples) if (joint := paint_joint(regions[k % 2], rng, study)) is not None
+        ]
         coarse = coarse_head(labels, 1.0 if study.head_voxels > 100 else 2.0)
         whole = [head_example(coarse, rng, study.head_voxels) for _ in range(study.examples)]
         former = found.get(name, Patient(name, (), ()))
         found[name] = Patient(name, (*former.joints, *joints), (*former.heads, *whole))
     return list(found.values())
+
+
+def plan_of(study: Study) -> HeadPlan:
+    """Heads of a study."""
+    return HeadPlan(study.shapes, study.heads, study.seed, study.head_spacing_mm)
 
 
 def geometry_of(study: Study) -> hd.VolumeGeometry:
@@ -96,13 +102,14 @@ def negative_volume(masks: JointMasks) -> NDArray[np.bool_] | None:
     return None if mesh is None else _inside(mesh, masks.mc)
 
 
-def _joint(region: Region, rng: np.random.Generator, study: Study) -> TestJoint | None:
+def paint_joint(region: Region, rng: np.random.Generator, study: Study) -> TestJoint | None:
+    """Paint a joint; None where it is turned out of the cube."""
     example = joint_example(region, rng, study.voxels, study.spacing_mm)
     mandible, skull = (bone.astype(np.float32) / STEPS_A_MM for bone in (example.mandible, example.skull))
     try:
         centre = _centre(mandible, study)
         masks = masks_of(mandible, skull, centre, study)
-    except JointError:  # turned out of the cube
+    except JointError:
         return None
     return TestJoint(example, masks.mc.array > 0.5, masks.tb.array > 0.5, negative_volume(masks), centre)
 

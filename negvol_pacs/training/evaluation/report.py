@@ -10,8 +10,12 @@ import pandas as pd
 
 from negvol_pacs.cohort.figures import bare, new_figure, save
 from negvol_pacs.segmentation.networks import title
+from negvol_pacs.training.evaluation.cross_head import CrossHead
+from negvol_pacs.training.evaluation.cross_head_report import cross_head_section
+from negvol_pacs.training.evaluation.patients import plan_of
 from negvol_pacs.training.evaluation.run import Row
-from negvol_pacs.training.evaluation.study import Study
+from negvol_pacs.training.evaluation.study import Study, units
+from negvol_pacs.training.pool import patients
 from negvol_pacs.validation.report import table
 
 NOTE = "Synthetic heads: figures of methods against each other, not of patients"
@@ -25,7 +29,7 @@ _PAPER = {
 """Belikova et al. 2021, Table 2: Dice % / HD of MC, TB and NV (direct), real CT."""
 
 
-def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: float) -> list[Path]:
+def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequence[CrossHead] = ()) -> list[Path]:
     """Write the report with its pictures and numbers beside it.
 
     Parameters
@@ -36,8 +40,8 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         What `evaluate` found.
     path
         Markdown file; pictures and numbers bear its stem.
-    duration_s
-        How long it took.
+    crossed
+        Trainings without a real head, and their tests on it.
 
     Returns
     -------
@@ -48,28 +52,39 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
     frame = pd.DataFrame([row for row in rows if row["structure"] != "loss"])
     most = frame[frame.target == "bones"]["size"].max()
     whole = frame[(frame["size"] == most) | (frame.target != "bones")]
-    curves = {name: path.with_name(f"{path.stem}-{name}.png") for name in ("convergence", "size")}
+    several = frame[frame.target == "bones"]["size"].nunique() > 1
+    names = ("convergence", "size") if several else ("convergence",)
+    curves = {name: path.with_name(f"{path.stem}-{name}.png") for name in names}
     numbers = path.with_suffix(".json")
     _draw_convergence(rows, int(most), curves["convergence"])
-    sizes = _draw_sizes(frame, study, curves["size"])
+    sizes = ["Not done yet."]
+    if several:
+        sizes = [
+            *_draw_sizes(frame, study, curves["size"]),
+            "",
+            f"![Dice by number of patients]({curves['size'].name})",
+        ]
     lines = [
         "# Evaluation of networks and losses",
         "",
         "Made by `negvol evaluate`. **All heads are synthetic**: label maps of bones, deformed and painted as CT. The",
         "numbers compare methods; they say nothing of patients. In brackets: the paper's, on real CT, for comparison.",
         "",
-        f"{frame[frame.target == 'bones'].patient.nunique()} patients, {study.folds} folds by patient, "
+        f"{_patients(study, frame)}, "
         f"{study.examples} joints a patient, {study.steps} steps of one {study.window}³ window at "
         f"{study.spacing_mm:g} mm, levels {'-'.join(map(str, study.channels))}, seed {study.seed}; "
-        f"{duration_s / 60:.0f} minutes. Mean ± standard deviation over patients.",
+        f"{_core_minutes(rows):.1f} core minutes for all trainings and tests. Mean ± standard deviation over "
+        f"patients.{_size_note(study)}{_missing_note(study, rows)}",
         "",
         "## Networks and losses (Table 2 of the paper)",
         "",
         *_table2(whole, study),
         "",
         "NV: by inflation of the outlined bones; *direct*: a network that outlines NV itself. Both against the",
-        "inflation of the true bones. *Found*: share of the joints in which there is a negative volume.",
+        "inflation of the true bones, where there is one (many joints are painted with the mouth open):",
+        f"{_with_volume(whole)}. *Found*: share of these in which the outlined bones have one.",
         "",
+        *_apart(whole, study),
         "## Localisation",
         "",
         *_localisation(whole),
@@ -78,23 +93,26 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, duration_s: floa
         "",
         *sizes,
         "",
-        f"![Dice by number of patients]({curves['size'].name})",
-        "",
         "## Convergence (Fig. 11)",
         "",
         f"![Loss by step]({curves['convergence'].name})",
     ]
+    section, shown = cross_head_section(crossed, path) if crossed else ([], [])
+    lines += ["", *section] if section else []
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     content = {"study": asdict(study), "rows": [_plain(row) for row in rows]}
+    content["cross_head"] = [{"recipe": cross.recipe.key(), "rows": cross.rows} for cross in crossed]
     numbers.write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
-    return [path, numbers, *curves.values()]
+    return [path, numbers, *curves.values(), *shown]
 
 
 def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
-    columns = [f"{architecture} {loss}" for architecture, loss in study.columns]
+    there = set(frame[frame.target == "bones"].column)
+    shown = [pair for pair in study.columns if " ".join(pair) in there]
+    columns = [" ".join(pair) for pair in shown]
     bones, direct = frame[frame.target == "bones"], frame[frame.target == "nv"]
     # The direct network has no gap to weight: where a loss weights it, the plain one stands there.
-    plain = {column: column if column in set(direct.column) else f"{column.split()[0]} dice+ce" for column in columns}
+    plain = {column: f"{column.split()[0]} dice+ce" if " gap" in column else column for column in columns}
     wanted = (
         ("MC Dice, %", "MC", "dice", 100, 1), ("MC CE", "MC", "ce", 1, 3), ("MC HD, mm", "MC", "hd", 1, 1),
         ("MC HD95, mm", "MC", "hd95", 1, 1), ("TB Dice, %", "TB", "dice", 100, 1), ("TB CE", "TB", "ce", 1, 3),
@@ -121,7 +139,7 @@ def _table2(frame: pd.DataFrame, study: Study) -> list[str]:
             pairs = zip(cells, columns, strict=True)
             cells = [f"{cell} ({_PAPER[c][2].split()[0]})" if c in _PAPER else cell for cell, c in pairs]
         lines.append([said, *cells])
-    return table(["", *(f"{title(a)}, {loss}" for a, loss in study.columns)], lines)
+    return table(["", *(f"{title(a)}, {loss}" for a, loss in shown)], lines)
 
 
 def _cell(
@@ -139,14 +157,76 @@ def _cell(
 
 def _localisation(frame: pd.DataFrame) -> list[str]:
     own = frame[frame.target == "localizer"].assign(structure="joint")
+    if own.empty:
+        return ["Not done yet."]
     column = str(own.column.iloc[0])
     figures = (
         ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("CE (0.040)", "ce", 1, 3),
         ("Box, mean error of its faces, mm", "box_mm", 1, 1),
         ("Box, mean squared error, voxels² (7.94 ± 2.01)", "box_mse", 1, 1),
+        ("Box, error of its centre, mm", "centre_mm", 1, 1),
     )  # fmt: skip
     lines = [[said, _cell(own, column, "joint", name, factor=f, digits=d)] for said, name, f, d in figures]
     return table(["", title(column.split(maxsplit=1)[0])], lines)
+
+
+def _apart(frame: pd.DataFrame, study: Study) -> list[str]:
+    """One network for both bones, or one for each: the last column, by the same steps for each network."""
+    if not (frame.target == "apart").any():
+        return []
+    architecture, loss = study.columns[-1]
+    ways = [frame[frame.target == target] for target in ("bones", "apart")]
+    lines = [
+        [said, *(_cell(way, f"{architecture} {loss}", structure, figure, factor=f, digits=d) for way in ways)]
+        for said, structure, figure, f, d in (
+            ("MC Dice, %", "MC", "dice", 100, 1), ("MC HD95, mm", "MC", "hd95", 1, 1),
+            ("TB Dice, %", "TB", "dice", 100, 1), ("TB HD95, mm", "TB", "hd95", 1, 1),
+            ("GapDice, %", "gap", "gap_dice", 100, 1), ("Collisions, voxels", "gap", "collisions", 1, 0),
+            ("NV Dice, %", "NV", "dice", 100, 1), ("NV found, %", "NV", "found", 100, 0),
+        )
+    ]  # fmt: skip
+    head = ["", "both bones in one", "a network for each (twice the steps in all)"]
+    return [f"## One network or two ({title(architecture)}, {loss})", "", *table(head, lines), ""]
+
+
+def _patients(study: Study, frame: pd.DataFrame) -> str:
+    done = study.tested or study.folds
+    tested, trained = frame[frame.target == "bones"].patient.nunique(), frame[frame.target == "bones"]["size"].max()
+    folds = f"{study.folds} folds by patient"
+    return f"{tested} patients tested, {trained} to train on, {folds}" + (
+        f", of which {done} done" * (done < study.folds)
+    )
+
+
+def _with_volume(frame: pd.DataFrame) -> str:
+    """Say how many of a column's joints have a true negative volume."""
+    own = frame[(frame.target == "bones") & (frame.column == frame[frame.target == "bones"].column.iloc[0])]
+    return f"{(own.structure == 'NV').sum()} of {(own.structure == 'MC').sum()} tested joints have one"
+
+
+def _core_minutes(rows: Sequence[Row]) -> float:
+    return sum(float(row["core_s"]) for row in rows if row["structure"] == "loss") / 60
+
+
+def _size_note(study: Study) -> str:
+    full = Study()
+    if (
+        study.steps >= full.steps
+        and (study.tested or study.folds) >= full.folds
+        and study.spacing_mm <= full.spacing_mm
+    ):
+        return ""
+    return (
+        f" **A reduced study**: the full one takes {full.folds} folds, {full.steps} steps, {full.window}³ at "
+        f"{full.spacing_mm:g} mm. Networks trained so little rank methods roughly at best; "
+        "a Dice of 0 is a network that had learned nothing yet."
+    )
+
+
+def _missing_note(study: Study, rows: Sequence[Row]) -> str:
+    done = sum(row["structure"] == "loss" for row in rows)
+    wanted = len(list(units(study, patients(plan_of(study)))))
+    return f" {done} of its {wanted} trainings are finished; the others are missing here." if done < wanted else ""
 
 
 def _draw_sizes(frame: pd.DataFrame, study: Study, path: Path) -> list[str]:

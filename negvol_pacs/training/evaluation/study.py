@@ -1,8 +1,9 @@
 """What is compared: patients, folds, networks, losses; and the trainings that this takes."""
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ from negvol_pacs.errors import ConfigError
 from negvol_pacs.training.losses import Loss
 from negvol_pacs.training.recipe import Architecture, Precision
 
-Target = Literal["bones", "nv", "localizer"]
+Target = Literal["bones", "apart", "nv", "localizer"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,14 @@ class Study:
         The patients: real shapes, and procedural heads at their spacing.
     examples
         Painted joints, and heads, of each patient.
-    folds
-        Each patient is tested on in one of them.
+    folds, tested
+        Each patient is tested on in one of them; how many of them are done (None: all).
     columns
         Networks with their losses, as in the paper's Table 2; the last is used for the other comparisons.
+    direct
+        Which columns get a network for the negative volume itself: every one, or only the last.
+    apart
+        Train the last column also as a network per bone.
     sizes
         Numbers of patients to train on, for the training-size curve.
     steps, localizer_steps
@@ -48,6 +53,7 @@ class Study:
     head_spacing_mm: float = 0.5
     examples: int = 8
     folds: int = 5
+    tested: int | None = None
     columns: Sequence[tuple[Architecture, Loss]] = field(
         default_factory=lambda: [
             ("unet", "ce"),
@@ -59,6 +65,8 @@ class Study:
             ("vnet", "dice+ce"),
         ]
     )
+    direct: Literal["every", "last"] = "every"
+    apart: bool = True
     sizes: Sequence[int] = (1, 2, 4, 6)
     steps: int = 1500
     localizer_steps: int = 600
@@ -73,6 +81,11 @@ class Study:
     seed: int = 0
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def key(self) -> dict[str, str]:
+        """Name what decides a unit's figures beside the unit: a study may grow by columns and keep what is done."""
+        which = ("folds", "tested", "columns", "direct", "apart", "sizes")
+        return {name: str(value) for name, value in asdict(self).items() if name not in which}
 
 
 QUICK = Study(
@@ -103,7 +116,8 @@ class Unit:
     Attributes
     ----------
     target
-        What the network learns: the bones, the negative volume itself, or where the joints are.
+        What is learned: the bones in one network, or in a network each (apart), the negative volume itself,
+        or where the joints are.
     architecture, loss
         Of the network.
     fold
@@ -140,32 +154,31 @@ def units(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
     """
     if not 2 <= study.folds <= len(patients):
         raise ConfigError(f"{len(patients)} patients cannot be parted into {study.folds} folds.")
+    if not 1 <= (study.tested or study.folds) <= study.folds:
+        raise ConfigError(f"{study.tested} of {study.folds} folds cannot be tested on.")
     seen = set()
-    for unit in (*_table(study, patients), *_curve(study, patients)):
+    for unit in itertools.chain(*(_fold(study, patients, fold) for fold in range(study.tested or study.folds))):
         if unit.name not in seen:
             seen.add(unit.name)
             yield unit
 
 
-def _table(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
-    for fold in range(study.folds):
-        test = tuple(patients[fold :: study.folds])
-        train = tuple(patient for patient in patients if patient not in test)
-        for architecture, loss in study.columns:
-            yield Unit("bones", architecture, loss, fold, train, test)
+def _fold(study: Study, patients: Sequence[str], fold: int) -> Iterator[Unit]:
+    test = tuple(patients[fold :: study.folds])
+    train = tuple(patient for patient in patients if patient not in test)
+    for architecture, loss in reversed(study.columns):
+        yield Unit("bones", architecture, loss, fold, train, test)
+        if study.direct == "every" or (architecture, loss) == study.columns[-1]:
             # A network for one mask has no gap between classes.
             plain: Loss = "dice+ce" if loss.startswith("gap") else loss
             yield Unit("nv", architecture, plain, fold, train, test)
-        yield Unit("localizer", "vnet", "dice+ce", fold, train, test)
-
-
-def _curve(study: Study, patients: Sequence[str]) -> Iterator[Unit]:
-    architecture, loss = study.columns[-1]
-    test = tuple(patients[0 :: study.folds])
-    others = [patient for patient in patients if patient not in test]
-    for size in study.sizes:
-        if size <= len(others):
-            yield Unit("bones", architecture, loss, 0, tuple(others[:size]), test)
+    yield Unit("localizer", "vnet", "dice+ce", fold, train, test)
+    if study.apart:
+        yield Unit("apart", *study.columns[-1], fold, train, test)
+    if fold == 0:
+        for size in study.sizes:
+            if size <= len(train):
+                yield Unit("bones", *study.columns[-1], fold, train[:size], test)
 
 
 def load_study(path: Path) -> Study:

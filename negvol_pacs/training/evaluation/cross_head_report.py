@@ -1,0 +1,94 @@
+"""The part of a study's report on heads that were left out of training."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from negvol_pacs.training.evaluation.cross_head import CrossHead
+from negvol_pacs.training.recipe import TrainConfig
+from negvol_pacs.training.shapes import NAMES
+from negvol_pacs.validation.report import table
+
+_Figure = tuple[str, Sequence[str], str, float, int]
+_FIGURES: dict[str, tuple[_Figure, ...]] = {
+    "bones": (
+        ("MC Dice, % (goal 93)", ("MC",), "dice", 100, 1), ("MC HD95, mm", ("MC",), "hd95", 1, 1),
+        ("TB Dice, % (goal 88)", ("TB",), "dice", 100, 1), ("TB HD95, mm", ("TB",), "hd95", 1, 1),
+        ("GapDice, %", ("gap",), "gap_dice", 100, 1), ("NV Dice, % (goal 85)", ("NV",), "dice", 100, 1),
+        ("NV found, %", ("NV",), "found", 100, 0),
+    ),
+    "localizer": (
+        ("Dice, %", ("right", "left"), "dice", 100, 1),
+        ("Box, error of its centre, mm (goal 3)", ("right", "left"), "centre_mm", 1, 1),
+    ),
+}  # fmt: skip
+"""Said, structures, figure, factor, digits."""
+
+
+def cross_head_section(crossed: Sequence[CrossHead], report: Path) -> tuple[list[str], list[Path]]:
+    """Write the section.
+
+    Parameters
+    ----------
+    crossed
+        Trainings, at least one.
+    report
+        The Markdown file: pictures are put beside it and bear its stem.
+
+    Returns
+    -------
+    tuple[list[str], list[Path]]
+        Lines, and the pictures.
+    """
+    lines = [
+        "## Cross-head",
+        "",
+        "Trained without a real head; tested on it, deformed, moved (often with the mouth open)",
+    ]
+    lines += ["and painted as in training. Mean ± standard deviation over the painted examples."]
+    for network, figures in _FIGURES.items():
+        own = [cross for cross in crossed if cross.recipe.network == network]
+        if own:
+            rows = [["trained on", *(_trained_on(cross.recipe) for cross in own)]]
+            rows += [["steps, window", *(_size(cross.recipe) for cross in own)]]
+            rows += [["examples", *(_counts(cross) for cross in own)]]
+            rows += [[figure[0], *(_spread(cross, *figure[1:]) for cross in own)] for figure in figures]
+            head = [f"{network}, left out:", *(", ".join(cross.recipe.without) for cross in own)]
+            lines += ["", *table(head, rows)]
+    done = {(cross.recipe.network, cross.recipe.without) for cross in crossed}
+    missing = [f"{network} without {name}" for network in _FIGURES for name in NAMES if (network, (name,)) not in done]
+    lines += ["", f"Not done: {', '.join(missing)}."] if missing else []
+    pictures = []
+    for cross in crossed:
+        if cross.picture is not None:
+            name = "-".join(cross.recipe.without)
+            picture = report.with_name(f"{report.stem}-without-{name}.png")
+            pictures.append(Path(shutil.copyfile(cross.picture, picture)))
+            lines += ["", f"![A joint of {name}]({picture.name})"]
+    return lines, pictures
+
+
+def _trained_on(recipe: TrainConfig) -> str:
+    real = [name for name in NAMES if name not in recipe.without]
+    heads = ", ".join([*real, f"{recipe.heads} procedural"])
+    return heads if recipe.start is None else f"{heads}; from the weights in {recipe.start}"
+
+
+def _size(recipe: TrainConfig) -> str:
+    spacing = f", {recipe.spacing_mm:g} mm" if recipe.network == "bones" else ""
+    return f"{recipe.steps}, {recipe.window}³{spacing}"
+
+
+def _counts(cross: CrossHead) -> str:
+    found = pd.DataFrame(cross.rows).structure.value_counts()
+    if cross.recipe.network == "localizer":
+        return f"{found.sum()} joints"
+    return f"{found.get('MC', 0)} joints, {found.get('NV', 0)} with a true NV"
+
+
+def _spread(cross: CrossHead, structures: Sequence[str], figure: str, factor: float, digits: int) -> str:
+    rows = [row[figure] for row in cross.rows if row["structure"] in structures and row.get(figure) is not None]
+    values = pd.Series(rows, dtype=float) * factor
+    return "missing" if values.empty else f"{values.mean():.{digits}f} ± {values.std(ddof=0):.{digits}f}"
