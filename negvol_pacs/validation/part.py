@@ -26,10 +26,16 @@ class Part:
     lines: Sequence[str] = ()
 
 
-_JSON = TypeAdapter(Part)
+@dataclass(frozen=True)
+class _Kept:
+    key: str
+    part: Part
 
 
-def kept(path: Path, make: Callable[[], Part], *, resume: bool) -> Part:
+_JSON = TypeAdapter(_Kept)
+
+
+def kept(path: Path, make: Callable[[], Part], key: str, *, resume: bool) -> Part:
     """Make a part and keep it, or take the one that was kept.
 
     Parameters
@@ -38,12 +44,16 @@ def kept(path: Path, make: Callable[[], Part], *, resume: bool) -> Part:
         JSON file.
     make
         Makes the part.
+    key
+        What it is made by; one that was made by something else is made anew.
     resume
         Whether a kept one will do.
     """
     if resume and path.exists():
-        return _JSON.validate_json(path.read_bytes())
+        known = _JSON.validate_json(path.read_bytes())
+        if known.key == key:
+            return known.part
     part = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_JSON.dump_json(part, indent=1))
+    path.write_bytes(_JSON.dump_json(_Kept(key, part), indent=1))
     return part

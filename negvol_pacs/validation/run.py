@@ -1,10 +1,11 @@
 """All checks in one report, made part by part."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from negvol_pacs import __version__
 from negvol_pacs.config import Pipeline
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.segmentation.weights import load_networks
@@ -56,6 +57,11 @@ class Extent:
     joints: int = solidity.RANDOM
     painted: int = 0
 
+    @property
+    def key(self) -> str:
+        """What each part is made by: the product's version and all of this but which parts there are."""
+        return f"{__version__} {replace(self, pipeline=False)}"
+
 
 def everything(
     folder: Path, extent: Extent = Extent(), *, resume: bool = False, progress: Progress = lambda what: None
@@ -69,7 +75,7 @@ def everything(
     extent
         How much is checked.
     resume
-        Take the parts that are there already.
+        Take the parts that are there already, by the same version and extent.
     progress
         Told what is being done.
 
@@ -81,7 +87,7 @@ def everything(
     checks: list[Check] = []
     more: dict[str, list[str]] = {}
     for name, make in Plan(folder, extent, progress).parts():
-        part = kept(folder / "parts" / f"{name}.json", make, resume=resume)
+        part = kept(folder / "parts" / f"{name}.json", make, extent.key, resume=resume)
         checks += part.checks
         more.setdefault(part.section, []).extend(part.lines)
         path = report.write(checks, folder, more)  # the next part may take half an hour

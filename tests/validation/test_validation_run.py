@@ -90,6 +90,12 @@ def test_interrupted_run_goes_on(stand_ins, tmp_path, monkeypatch):
             run.everything(tmp_path / "parts", extent)
 
 
+def test_parts_of_another_run_are_made_anew(stand_ins, tmp_path):
+    run.everything(tmp_path, run.Extent(poses=2))
+    run.everything(tmp_path, run.Extent(poses=3, pipeline=True), resume=True)
+    assert len(json.loads((tmp_path / "reposing-1.json").read_text())) == 3
+
+
 def test_quick_run_has_no_poses(stand_ins, tmp_path):
     run.everything(tmp_path, run.Extent(quick=True, pipeline=True))
     assert not list(tmp_path.glob("reposing*"))
