@@ -9,7 +9,7 @@ from negvol_pacs.joint.frame import Plane
 from negvol_pacs.joint.surface import shared_area
 
 SMALLEST_SHARE = 0.01  # smaller pieces are crumbs of the subtraction
-FIN_MM = 0.2  # where the plane of the opening touches a crest, thinner space is cut off
+FIN_MM = 0.3  # where the plane of the opening touches a crest, thinner space is cut off
 
 
 def above(solid: Manifold, opening: Plane) -> Manifold:

@@ -79,20 +79,14 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
     """
     masks = {side: joint for side, joint in joints.items() if isinstance(joint, JointMasks)}
     alone = frozenset({QualityFlag.OTHER_SIDE_MISSING}) if len(masks) < 2 else frozenset()
-    with ThreadPoolExecutor(len(Side)) as pool:  # the way to the surfaces is mostly scipy's, which lets threads run
+    with ThreadPoolExecutor(len(Side)) as pool:  # scipy lets them run at once
         made = pool.map(lambda joint: _Joint(joint, alone, flags & _EVERY_NUMBER), masks.values())
         found = dict(zip(masks, made, strict=True))
-    skull = _midsagittal_plane(found)
-    centres = {side: joint.centre for side, joint in masks.items()}
-    transverse = skull.plane.normal if skull else transverse_axis(centres)
-    results: dict[Side, JointMeasurements] = {}
-    for side in Side:
-        joint = joints.get(side)
-        if side in found:
-            results[side] = found[side].measure(transverse)
-        else:
-            reason = joint.flag if isinstance(joint, JointError) else QualityFlag.JOINT_NOT_FOUND
-            results[side] = _lost(side, frozenset({reason}))
+        skull = _midsagittal_plane(found)
+        centres = {side: joint.centre for side, joint in masks.items()}
+        transverse = skull.plane.normal if skull else transverse_axis(centres)
+        sides = pool.map(lambda side: _one(side, found.get(side), joints.get(side), transverse), Side)
+        results = dict(zip(Side, sides, strict=True))
     doubt = flags & _EVERY_NUMBER
     compared = _symmetry(results, transverse, doubt) | {Quantity.AXIS: _axis(skull, alone, doubt)}
     return Findings(results, Symmetry(compared), flags, skull)
@@ -312,7 +306,12 @@ def volume(mesh: Mesh) -> float:
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
 
 
-def _lost(side: Side, flags: _Flags) -> JointMeasurements:
+def _one(
+    side: Side, joint: _Joint | None, reason: JointMasks | JointError | None, transverse: NDArray[np.float64]
+) -> JointMeasurements:
+    if joint is not None:
+        return joint.measure(transverse)
+    flags = frozenset({reason.flag if isinstance(reason, JointError) else QualityFlag.JOINT_NOT_FOUND})
     missing = {quantity: Measurement(quantity, None, flags=flags) for quantity in SIDED}
     return JointMeasurements(side, missing, flags=flags)
 

@@ -16,7 +16,7 @@ from negvol_pacs.segmentation.masks import JointMasks
 
 SMOOTHING_VOXELS = 0.5  # moves a surface of 5 mm radius by less than 0.01 mm at 0.4 mm spacing
 CRUMB_MM3 = 5.0  # smaller pieces of temporal bone are noise and must not confine the joint space
-SIMPLIFY_MM = 0.01  # collapses marching cubes' slivers, which spoil cotangents
+SIMPLIFY_VOXELS = 0.025  # collapses marching cubes' slivers, which spoil cotangents
 MARGIN_MM = 1.0
 LONGEST_EDGE_MM = 1.0  # of the condyle: where simplifying left a flat piece bare, nothing could inflate
 
@@ -90,7 +90,8 @@ def build_surfaces(masks: JointMasks) -> JointSurfaces:
     tb = _pieces(skull, "temporal bone", CRUMB_MM3)
     bone = np.where((tb > 0) | (skull.array < 0.5), _smoothed(skull), 0)
     filled = _without_cavities(head, condyle), _without_cavities(skull, bone)
-    mc_solid = to_manifold(_surface(filled[0])).simplify(SIMPLIFY_MM).refine_to_length(LONGEST_EDGE_MM)
+    tolerance = SIMPLIFY_VOXELS * min(head.spacing)
+    mc_solid = to_manifold(_surface(filled[0])).simplify(tolerance).refine_to_length(LONGEST_EDGE_MM)
     return JointSurfaces(from_manifold(mc_solid), _surface(filled[1]), mc_solid, filled[1])
 
 
