@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -143,6 +143,19 @@ class Appearance:
             sharpening=0.4,
             noise=float(rng.uniform(15, 30)),
         )
+
+    def of_a_child(self) -> "Appearance":
+        """Return the same scanner with growing bones: a thin cortex, less dense."""
+        shells = {
+            bone: replace(
+                shell,
+                cortical=0.75 * shell.cortical,
+                trabecular=0.75 * shell.trabecular,
+                thickness_mm=0.7 * shell.thickness_mm,
+            )
+            for bone, shell in self.shells.items()
+        }
+        return replace(self, shells=shells)
 
     def noise_gain(self, spacing: Sequence[float]) -> float:
         """Return what restores the unit deviation of white noise after its blur."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _ORIGINS = {
     "dentalseg": "label map of one patient (gaudot/SlicerDentalSegmentator, Apache-2.0)",
     "vkh": "surface meshes of one head (artisynth/artisynth_models, BSD-like)",
+    "mandible": "mandible of one patient, whose condyles were mixed into those of the heads "
+    "(DCBIA-OrthoLab/SlicerAutomatedDentalTools, 3D Slicer licence)",
     "procedural": "procedural heads of this package, no patient",
     "case": "outlined heads of a dataset (negvol dataset list)",
 }

@@ -10,10 +10,12 @@ from torch.nn import functional
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.segmentation.intensity import AIR, normalise_head, normalise_voi
+from negvol_pacs.training import variety as rare
+from negvol_pacs.training.appearance import Appearance
 from negvol_pacs.training.fields import smooth_field, tensor_generator
 from negvol_pacs.training.motion import head_pose, jaw_pose, mesh, sample, wobble
 from negvol_pacs.training.paint import paint
-from negvol_pacs.training.regions import DEPTH_MM, CoarseHead, Region
+from negvol_pacs.training.regions import DEPTH_MM, CoarseHead, Condyle, Region
 from negvol_pacs.training.tissues import Tissue
 
 BONES_SPACING_MM = 0.5
@@ -55,7 +57,13 @@ class HeadExample:
 
 
 def joint_example(
-    region: Region, rng: np.random.Generator, voxels: int = BONES_VOXELS, spacing_mm: float = BONES_SPACING_MM
+    region: Region,
+    rng: np.random.Generator,
+    voxels: int = BONES_VOXELS,
+    spacing_mm: float = BONES_SPACING_MM,
+    *,
+    variety: float = 0.0,
+    other: Region | Condyle | None = None,
 ) -> JointExample:
     """Deform, move and paint a joint.
 
@@ -67,12 +75,21 @@ def joint_example(
         Source of everything random.
     voxels, spacing_mm
         Edge and spacing of the result.
+    variety
+        See `negvol_pacs.training.variety`.
+    other
+        Somebody else's joint, whose condyle is mixed into this one; None for the own condyle.
     """
+    chance = rare.Chance(rng, variety)
     spacing = float(rng.uniform(0.8, 1.1)) * spacing_mm
     count = round(voxels * spacing_mm / spacing)
     shape = (count, count, count)
-    points = head_pose(rng, (12, 12, 18), (5, 5, 5))(mesh(shape, spacing))
+    seen = mesh(shape, spacing)
+    points = head_pose(rng, (12, 12, 18), (5, 5, 5))(seen)
     points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))
+    child = chance(rare.CHILD)
+    if child:
+        points /= rare.child_size(rng)
     middle = [(n - 1) / 2 for n in region.tissues.shape]
 
     def look(volume: Tensor, at: Tensor, nearest: bool = False) -> Tensor:
@@ -83,18 +100,47 @@ def joint_example(
     def roughness(most: float) -> Tensor:
         return smooth_field(shape, (spacing,) * 3, rng.uniform(3, 10), generator) * rng.uniform(0, most)
 
-    mandible = look(region.mandible, jaw_pose(rng)(points)).add_(roughness(0.6))
+    jaw = jaw_pose(rng)(points)
+    mandible = look(region.mandible, jaw)
+    if other is not None:
+        centre = [(n - 1) / 2 for n in other.mandible.shape]
+        mandible = rare.mixed_condyle(mandible, sample(other.mandible, jaw, other.spacing, centre), jaw, rng)
+    mandible = mandible.add_(roughness(0.6))
     skull = look(region.skull, points).add_(roughness(0.25))
+    if chance(rare.WORN_CONDYLE):
+        mandible = rare.worn_condyle(mandible, jaw, seen, rng)
+    if chance(rare.WORN_FOSSA):
+        skull = rare.worn_fossa(skull, jaw, seen, rng)
     # Cartilage keeps the bones apart, in most people.
     gap = rng.uniform(0.3, 1.5) if rng.random() < 0.85 else 0.0
     mandible = torch.minimum(mandible, -(skull + gap))
     labels = compose(look(region.tissues, points, nearest=True).to(torch.uint8), mandible, skull)
-    image = torch.from_numpy(paint(labels.numpy(), (spacing,) * 3, rng))
+    _add_findings(labels, mandible, jaw, seen, chance)
+    patient = Appearance.draw(rng).of_a_child() if child else None
+    image = torch.from_numpy(paint(labels.numpy(), (spacing,) * 3, rng, patient))
+    bones = [mandible.clamp_(-DEPTH_MM, DEPTH_MM), skull.clamp_(-DEPTH_MM, DEPTH_MM)]
+    known = None
+    if chance(rare.CONE_BEAM_FIELD):
+        hidden = rare.outside_joint_field(seen, rng)
+        image[hidden] = image.min()
+        known = ~hidden
     size = (voxels, voxels, voxels)
-    stack = torch.stack([image, mandible.clamp_(-DEPTH_MM, DEPTH_MM), skull.clamp_(-DEPTH_MM, DEPTH_MM)])[None]
-    image, mandible, skull = functional.interpolate(stack, size=size, mode="trilinear", align_corners=False)[0]
+    stack = torch.stack([image, *bones] if known is None else [image, *bones, known.float()])[None]
+    image, mandible, skull, *rest = functional.interpolate(stack, size=size, mode="trilinear", align_corners=False)[0]
     steps = [(distance * STEPS_A_MM).round().to(torch.int8).numpy() for distance in (mandible, skull)]
-    return JointExample(normalise_voi(image.numpy()).astype(np.float16), *steps)
+    inside = None if known is None else rest[0].numpy() > 0.99
+    # Beyond its border a scan is of air, or nothing was saved, and the pipeline tells it apart.
+    saved = inside if inside is not None and rng.random() < 0.5 else None
+    return JointExample(normalise_voi(image.numpy(), saved).astype(np.float16), steps[0], steps[1], inside)
+
+
+def _add_findings(labels: Tensor, mandible: Tensor, at: Tensor, seen: Tensor, chance: rare.Chance) -> None:
+    if chance(rare.CYST):
+        rare.cyst(labels, mandible, at, seen, chance.rng)
+    if chance(rare.PLATE):
+        rare.plate(labels, mandible, seen, chance.rng)
+    if chance(rare.HEAD_SUPPORT):
+        rare.head_support(labels, seen, chance.rng)
 
 
 def compose(tissues: Tensor, mandible: Tensor, skull: Tensor) -> Tensor:
@@ -106,7 +152,9 @@ def compose(tissues: Tensor, mandible: Tensor, skull: Tensor) -> Tensor:
     return result
 
 
-def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_VOXELS) -> HeadExample:
+def head_example(
+    head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_VOXELS, variety: float = 0.0
+) -> HeadExample:
     """Deform, move and paint a whole head.
 
     Parameters
@@ -117,13 +165,19 @@ def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_
         Source of everything random.
     voxels
         Edge of the result; its spacing is near ``HEAD_SPACING_MM``.
+    variety
+        See `negvol_pacs.training.variety`.
     """
+    chance = rare.Chance(rng, variety)
     spacing = HEAD_SPACING_MM * float(rng.uniform(0.9, 1.12)) * HEAD_VOXELS / voxels
     shape = (voxels, voxels, voxels)
     right, left = (head.centres[side] for side in (Side.RIGHT, Side.LEFT))
     middle = (right + left) / 2
     points = head_pose(rng, (15, 12, 25), (40, 25, 20))(mesh(shape, spacing))
     points += wobble(shape, spacing, rng, rng.uniform(0.5, 4.0), rng.uniform(0.0, 1.5))
+    child = chance(rare.CHILD)
+    if child:
+        points /= rare.child_size(rng)
     jaw = jaw_pose(rng)(points)
     mandible = sample(head.mandible, jaw, head.spacing, middle.tolist())
     tissues = sample(head.tissues, points, head.spacing, middle.tolist(), nearest=True).to(torch.uint8)
@@ -131,13 +185,22 @@ def head_example(head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_
     shoulders = rng.random() < 0.4
     if shoulders:
         tissues = torch.where(below, _torso(points, spacing, rng), tissues)
+    if chance(rare.LOST_TEETH):
+        rare.lose_teeth(tissues, points, rng)
+    if not (tissues == Tissue.HEADREST).any() and chance(rare.HEADREST):
+        rare.headrest(tissues, points, rng)
     tissues[mandible > 0.5] = Tissue.MANDIBLE
     labels = torch.zeros(shape, dtype=torch.uint8)
     for number, centre in ((1, right), (2, left)):
         offset = torch.from_numpy(((centre - middle) * head.spacing).astype(np.float32)).view(3, 1, 1, 1)
         labels[(jaw - offset).square().sum(0) < BALL_MM**2] = number
     hidden = _outside_field(points, head, middle, rng, open_below=shoulders)
-    image = paint(tissues.numpy(), (spacing,) * 3, rng)
+    if chance(rare.CONE_BEAM_FIELD):
+        side = (right, left)[int(rng.integers(2))]
+        joint = torch.from_numpy(((side - middle) * head.spacing).astype(np.float32))
+        hidden |= rare.outside_head_field(points, joint, rng)
+    patient = Appearance.draw(rng).of_a_child() if child else None
+    image = paint(tissues.numpy(), (spacing,) * 3, rng, patient)
     normal = torch.from_numpy(normalise_head(np.where(hidden.numpy(), image.min(), image)))
     if rng.random() < 0.5:
         normal, hidden = normal.flip(-1), hidden.flip(-1)

@@ -35,14 +35,16 @@ from negvol_pacs.training.dataset import (
     joint_example,
 )
 from negvol_pacs.training.phantom import make_head
-from negvol_pacs.training.regions import CoarseHead, Region, coarse_head, cut_region
-from negvol_pacs.training.shapes import load_shapes, shape_names
+from negvol_pacs.training.regions import CoarseHead, Condyle, Region, coarse_head, cut_condyle, cut_region
+from negvol_pacs.training.shapes import load_mandible, load_shapes, shape_names
+from negvol_pacs.training.variety import OTHER_CONDYLE, Chance
 
 Kind = Literal["bones", "localizer"]
 _CLOTHINGS = 2
 """Each real head is dressed so often: bones alone say nothing of fat, muscle, airway and neck."""
 _NECK_MM = 40.0
-_sources: list[Region | CoarseHead | RealJoint] = []
+Source = Region | CoarseHead | RealJoint | Condyle
+_sources: list[Source] = []
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Row:
         Of an example of a joint.
     case_share
         So many of all examples come from real cases, where there are both.
+    variety
+        Of the synthetic ones, see `negvol_pacs.training.variety`.
     """
 
     kind: Kind
@@ -100,6 +104,7 @@ class Row:
     edge: int | None = None
     spacing_mm: float = BONES_SPACING_MM
     case_share: float = 0.5
+    variety: float = 0.0
 
 
 class Pool:
@@ -188,13 +193,17 @@ def write_sources(path: Path, kind: Kind, plan: HeadPlan) -> list[str]:
         Name of each head.
     """
     names: list[str] = []
-    parts: list[Region | CoarseHead | RealJoint] = []
+    parts: list[Source] = []
     for name, labels in heads(plan):
         names.append(name)
         if kind == "bones":
             parts.extend(cut_region(labels, side) for side in Side)
         else:
             parts.append(coarse_head(labels))
+    mandible = None if plan.shapes is None or kind != "bones" else load_mandible(plan.shapes)
+    if mandible is not None:
+        names.append("mandible")
+        parts.extend(cut_condyle(mandible, side) for side in Side)
     if plan.dataset is not None:
         cases = Dataset(plan.dataset)
         for name in plan.cases:
@@ -244,7 +253,7 @@ def _start_painter(sources: Path, parent: int) -> None:
     _load(sources)
 
 
-def _pack(part: Region | CoarseHead | RealJoint) -> dict[str, Any]:
+def _pack(part: Source) -> dict[str, Any]:
     """Tensors and numbers only, so that the file can be read without unpickling objects."""
     fields = dict(vars(part))
     if isinstance(part, CoarseHead):
@@ -257,21 +266,28 @@ def _load(path: Path) -> None:
     for fields in torch.load(path, weights_only=True):
         if "centres" in fields:
             fields["centres"] = {Side(side): centre.numpy() for side, centre in fields["centres"].items()}
-        kind = CoarseHead if "centres" in fields else RealJoint if "known" in fields else Region
-        parts.append(kind(**fields))
+        kinds = {"centres": CoarseHead, "known": RealJoint, "skull": Region, "mandible": Condyle}
+        parts.append(next(kind for name, kind in kinds.items() if name in fields)(**fields))
     _sources[:] = parts
 
 
 def _paint(row: Row, number: int) -> JointExample | HeadExample:
     rng = np.random.default_rng((row.seed, number))
     real = [source for source in _sources if isinstance(source, RealJoint)]
-    drawn = [source for source in _sources if not isinstance(source, RealJoint)]
-    chosen = _sources
+    drawn = [source for source in _sources if isinstance(source, Region | CoarseHead)]
+    chosen: list[RealJoint] | list[Region | CoarseHead] = real or drawn
     if real and drawn:
-        chosen = [*real] if rng.random() < row.case_share else [*drawn]
+        chosen = real if rng.random() < row.case_share else drawn
     source = chosen[int(rng.integers(len(chosen)))]
     if isinstance(source, RealJoint):
         return real_example(source, rng, row.edge or BONES_VOXELS, row.spacing_mm)
     if isinstance(source, Region):
-        return joint_example(source, rng, row.edge or BONES_VOXELS, row.spacing_mm)
-    return head_example(source, rng, row.edge or HEAD_VOXELS)
+        other = _other(source, rng) if Chance(rng, row.variety)(OTHER_CONDYLE) else None
+        return joint_example(source, rng, row.edge or BONES_VOXELS, row.spacing_mm, variety=row.variety, other=other)
+    return head_example(source, rng, row.edge or HEAD_VOXELS, row.variety)
+
+
+def _other(source: Region, rng: np.random.Generator) -> Region | Condyle | None:
+    """Draw somebody whose condyle is mixed into that of a joint."""
+    others = [part for part in _sources if isinstance(part, Region | Condyle) and part is not source]
+    return others[int(rng.integers(len(others)))] if others else None

@@ -52,6 +52,9 @@ class TrainConfig:
         Of the bones' grid.
     augmentation
         Strength of the changes that every step makes to an example: 0 none, 1 the usual.
+    variety
+        How often synthetic heads get what few patients have, see `negvol_pacs.training.variety`: 0 never, 1 as
+        often as is usual in training.
     learning_rate
         Highest; it rises and falls over the training (one cycle).
     precision
@@ -91,6 +94,7 @@ class TrainConfig:
     edge: int | None = None
     spacing_mm: float = BONES_SPACING_MM
     augmentation: float = 1.0
+    variety: float = 1.0
     learning_rate: float = 3e-3
     precision: Precision = "auto"
     pool: int = 200

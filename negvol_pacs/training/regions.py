@@ -47,6 +47,20 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Condyle:
+    """A cube around a right condyle, or around a left one in the mirror, of a mandible without a skull.
+
+    Attributes
+    ----------
+    mandible, spacing
+        As in `Region`.
+    """
+
+    mandible: Tensor
+    spacing: float
+
+
+@dataclass(frozen=True)
 class CoarseHead:
     """A whole head.
 
@@ -79,13 +93,7 @@ def cut_region(head: hd.Volume, side: Side) -> Region:
         Which joint.
     """
     spacing = float(head.spacing[0])
-    middle = _centre_index(head, side)
-    half = int(REGION_MM / 2 / spacing)
-    first = np.round(middle).astype(int) - half
-    index = [np.clip(np.arange(f, f + 2 * half + 1), 0, n - 1) for f, n in zip(first, head.spatial_shape, strict=True)]
-    labels = head.array[np.ix_(*index)]
-    if side is Side.LEFT:
-        labels = np.ascontiguousarray(labels[:, :, ::-1])
+    labels = _cube(head, side)
     skull = (labels == Tissue.SKULL) | (labels == Tissue.AIR_CELL)
     return Region(
         tissues=torch.from_numpy(without_mandible(labels)),
@@ -93,6 +101,20 @@ def cut_region(head: hd.Volume, side: Side) -> Region:
         skull=_distance(skull, spacing),
         spacing=spacing,
     )
+
+
+def cut_condyle(head: hd.Volume, side: Side) -> Condyle:
+    """Cut out the surroundings of one condyle.
+
+    Parameters
+    ----------
+    head
+        `Tissue.MANDIBLE` or another `Tissue` in each voxel on an isotropic LPS grid.
+    side
+        Which condyle.
+    """
+    spacing = float(head.spacing[0])
+    return Condyle(_distance(_cube(head, side) == Tissue.MANDIBLE, spacing), spacing)
 
 
 def coarse_head(head: hd.Volume, spacing: float = 1.0) -> CoarseHead:
@@ -119,6 +141,15 @@ def without_mandible(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     result = labels.copy()
     result[box] = np.where(mask, part[tuple(nearest)], part)
     return result
+
+
+def _cube(head: hd.Volume, side: Side) -> NDArray[np.uint8]:
+    """Labels around the condylar head, as of a right one."""
+    half = int(REGION_MM / 2 / float(head.spacing[0]))
+    first = np.round(_centre_index(head, side)).astype(int) - half
+    index = [np.clip(np.arange(f, f + 2 * half + 1), 0, n - 1) for f, n in zip(first, head.spatial_shape, strict=True)]
+    labels = head.array[np.ix_(*index)]
+    return np.ascontiguousarray(labels[:, :, ::-1]) if side is Side.LEFT else np.asarray(labels)
 
 
 def _centre_index(head: hd.Volume, side: Side) -> NDArray[np.float64]:

@@ -17,10 +17,13 @@ from scipy import ndimage
 
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.grid import lps_geometry, on_grid
+from negvol_pacs.training.bone_map import fill_marrow
+from negvol_pacs.training.tissues import Tissue
 
 SPACING_MM = 0.5
 LABEL_MAP = "dentalseg_postsurgery_labels.nii.gz"
 NAMES = ("dentalseg", "vkh")
+MANDIBLE = "mandible_labels_0p3mm.nii.gz"
 MESHES = {1: "vkhUpperAirway_Skull.obj", 3: "vkhUpperAirway_Maxilla.obj", 2: "vkhUpperAirway_Mandible.obj"}
 _SAMPLES_A_VOXEL = 8
 _BALL_MM = 2.0
@@ -86,6 +89,22 @@ def shape_names(folder: Path, without: Collection[str] = ()) -> list[str]:
     if not there:
         raise TrainingError(f"{folder} holds neither {LABEL_MAP} nor the vkhUpperAirway meshes.")
     return [name for name in there if name not in without]
+
+
+def load_mandible(folder: Path) -> hd.Volume | None:
+    """Read a mandible without a skull, every other voxel; its condyles lend their shape to heads.
+
+    Returns
+    -------
+    hd.Volume or None
+        `Tissue.MANDIBLE` or air in each voxel, axes z, y, x in LPS; None where the folder has none.
+    """
+    if not (folder / MANDIBLE).is_file():
+        return None
+    bones = read_label_map(folder / MANDIBLE)[::2, ::2, ::2]
+    labels = np.where(bones.array > 0, np.uint8(Tissue.MANDIBLE), np.uint8(Tissue.AIR))
+    fill_marrow(labels, np.zeros(labels.shape, np.bool_), bones.spacing)
+    return on_grid(labels, bones)
 
 
 def read_label_map(path: Path) -> hd.Volume:

@@ -62,7 +62,7 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     names = _sources(config, sources)
     learner = Learner(config, folder / "checkpoint.pt")
     learner.resume()
-    row = Row(config.network, sources, config.seed, config.edge, config.spacing_mm, config.case_share)
+    row = Row(config.network, sources, config.seed, config.edge, config.spacing_mm, config.case_share, config.variety)
     with closing(_Curves(folder / "tensorboard" if config.tensorboard else None, learner.step)) as curves:
         _learn(config, learner, row, curves, progress)
     learner.save()
