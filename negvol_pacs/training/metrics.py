@@ -106,8 +106,8 @@ def mend_sides(labels: Labels, pairs: Sequence[tuple[int, int]]) -> NDArray[np.i
 
     For each pair of classes that are each other's mirror image the largest component of each stays, and
     the others get the opposite class; then of every class the largest component stays. For networks that name
-    both sides in one answer; the pipeline has no use for it: `localization.choose` takes the sides from where
-    the joints lie, and the bones' network sees one joint at a time.
+    both sides in one answer, as the localizer does when it is evaluated; the pipeline has no use for it:
+    `localization.choose` takes the sides from where the joints lie, and the bones' network sees one joint at a time.
 
     Parameters
     ----------

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import Findings, Quantity
 from negvol_pacs.joint.measure import BILATERAL, SIDED, measure
+from negvol_pacs.markdown import table
 from negvol_pacs.training.analytic_joints import AnalyticJoint, parametric_fossa
 from negvol_pacs.validation.accuracy import LIMITS
 from negvol_pacs.validation.check import Check, against
 from negvol_pacs.validation.heads import head
 from negvol_pacs.validation.quadrature import space
-from negvol_pacs.validation.report import table
 
 SECTION = "Known asymmetries"
 GAP_MM = 2.5

@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.config import Pipeline
+from negvol_pacs.markdown import table
 from negvol_pacs.segmentation import calibration, confidence, grid
 from negvol_pacs.segmentation.masks import JointMasks, clip_to_joint, probability, surface_distance
 from negvol_pacs.segmentation.pipeline import segment_joint
@@ -23,7 +24,6 @@ from negvol_pacs.training.phantom.anatomy import Individual
 from negvol_pacs.training.tissues import Tissue
 from negvol_pacs.validation.artefacts import Scene, cupping, screw_streaks, thick_slices
 from negvol_pacs.validation.check import Check
-from negvol_pacs.validation.report import table
 
 SECTION = "Predicted Dice"
 SEED, COUNT = 5000, 30

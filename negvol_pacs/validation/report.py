@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from negvol_pacs.markdown import table
 from negvol_pacs.validation.check import Check
 
 _HEADER = ("subject", "measure", "setting", "value", "reference", "error", "limit", "")
@@ -45,11 +46,6 @@ def verdict(checks: Sequence[Check]) -> str:
     """Say how many of the checks that have a limit hold."""
     limited = [check for check in checks if check.limit is not None]
     return f"{sum(check.passed for check in limited)} of {len(limited)} checks hold"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def _cells(check: Check) -> list[str]:

@@ -11,11 +11,11 @@ from negvol_pacs.anatomy import Side
 from negvol_pacs.config import Pipeline
 from negvol_pacs.joint.findings import Findings, Measurement, Quantity
 from negvol_pacs.joint.measure import BILATERAL, SIDED, measure
+from negvol_pacs.markdown import table
 from negvol_pacs.segmentation.pipeline import segment
 from negvol_pacs.segmentation.weights import Networks
 from negvol_pacs.validation.check import Check, below
 from negvol_pacs.validation.poses import POSES, SHIFT_MM, TURN_DEG, Pose, poses
-from negvol_pacs.validation.report import table
 from negvol_pacs.validation.reposed_heads import PaintedHead
 
 SECTION = "Re-posing"

@@ -11,6 +11,7 @@ from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import SeriesRefused
 from negvol_pacs.joint.findings import Findings, Measurement, Quantity
 from negvol_pacs.joint.measure import measure
+from negvol_pacs.markdown import table
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation.grid import on_grid
 from negvol_pacs.segmentation.masks import JointMasks, joint_masks_from_labels
@@ -20,7 +21,6 @@ from negvol_pacs.training.phantom import Head
 from negvol_pacs.training.tissues import Tissue
 from negvol_pacs.validation.artefacts import ARTEFACTS, Artefact, Scene
 from negvol_pacs.validation.check import Check, below
-from negvol_pacs.validation.report import table
 
 SECTION = "Artefacts"
 SEED = 7

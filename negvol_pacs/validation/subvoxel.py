@@ -11,13 +11,13 @@ from negvol_pacs.anatomy import Side
 from negvol_pacs.joint.findings import JointMeasurements, Quantity
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.joint.mesh import Mesh
+from negvol_pacs.markdown import table
 from negvol_pacs.segmentation.grid import on_grid
 from negvol_pacs.segmentation.masks import JointMasks
 from negvol_pacs.training.analytic_joints import AnalyticJoint, Solid
 from negvol_pacs.validation.accuracy import LIMITS, joints, references
 from negvol_pacs.validation.check import Check, below
 from negvol_pacs.validation.heads import CENTRES, head, shifted
-from negvol_pacs.validation.report import table
 
 SECTION = "Sub-voxel surfaces"
 SPACING_MM = 0.4

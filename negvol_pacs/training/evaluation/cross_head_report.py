@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from negvol_pacs.markdown import table
 from negvol_pacs.training.evaluation.cross_head import CrossHead
 from negvol_pacs.training.recipe import TrainConfig
 from negvol_pacs.training.shapes import NAMES
-from negvol_pacs.validation.report import table
 
 _Figure = tuple[str, Sequence[str], str, float, int]
 _FIGURES: dict[str, tuple[_Figure, ...]] = {
@@ -21,6 +21,7 @@ _FIGURES: dict[str, tuple[_Figure, ...]] = {
     ),
     "localizer": (
         ("Dice, %", ("right", "left"), "dice", 100, 1),
+        ("Dice, %, sides mended", ("right", "left"), "mended_dice", 100, 1),
         ("Box, error of its centre, mm (goal 3)", ("right", "left"), "centre_mm", 1, 1),
     ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negvol_pacs.cohort.figures import bare, new_figure, save
+from negvol_pacs.markdown import table
 from negvol_pacs.segmentation.networks import title
 from negvol_pacs.training.evaluation.cross_head import CrossHead
 from negvol_pacs.training.evaluation.cross_head_report import cross_head_section
@@ -16,7 +17,6 @@ from negvol_pacs.training.evaluation.patients import plan_of
 from negvol_pacs.training.evaluation.run import Row
 from negvol_pacs.training.evaluation.study import Study, units
 from negvol_pacs.training.pool import patients
-from negvol_pacs.validation.report import table
 
 NOTE = "Synthetic heads: figures of methods against each other, not of patients"
 _PAPER = {
@@ -161,7 +161,8 @@ def _localisation(frame: pd.DataFrame) -> list[str]:
         return ["Not done yet."]
     column = str(own.column.iloc[0])
     figures = (
-        ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("CE (0.040)", "ce", 1, 3),
+        ("Dice, % (64.6 ± 0.3)", "dice", 100, 1), ("Dice, %, sides mended", "mended_dice", 100, 1),
+        ("CE (0.040)", "ce", 1, 3),
         ("Box, mean error of its faces, mm", "box_mm", 1, 1),
         ("Box, mean squared error, voxels² (7.94 ± 2.01)", "box_mse", 1, 1),
         ("Box, error of its centre, mm", "centre_mm", 1, 1),

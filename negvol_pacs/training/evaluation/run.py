@@ -27,7 +27,7 @@ from negvol_pacs.training.evaluation.patients import (
 )
 from negvol_pacs.training.evaluation.study import Study, Unit, units
 from negvol_pacs.training.learner import Learner
-from negvol_pacs.training.metrics import collisions, dice, gap_dice, hausdorff, largest
+from negvol_pacs.training.metrics import collisions, dice, gap_dice, hausdorff, largest, mend_sides
 from negvol_pacs.training.pool import patients as names
 from negvol_pacs.training.recipe import TrainConfig
 from negvol_pacs.training.score import logits
@@ -227,16 +227,18 @@ def _assess_nv(study: Study, likely: NDArray[np.float32], joint: TestJoint) -> l
 
 
 def assess_head(study: Study, network: torch.nn.Module, head: HeadExample) -> list[Row]:
-    """Localisation in a painted head: the network's plain answer, the largest region a side."""
+    """Localisation in a painted head: the largest region a side of the network's plain answer, and its mended sides."""
     spacing = HEAD_SPACING_MM * HEAD_VOXELS / study.head_voxels
     ball = 4 / 3 * np.pi * (BALL_MM / spacing) ** 3
     seen = logits(network, head, (study.head_voxels,) * 3).float().softmax(0).cpu().numpy()
     answer = seen.argmax(0)
+    mended = mend_sides(answer, [(1, 2)])
     rows = []
     for label, name in ((1, "right"), (2, "left")):
         truth = head.labels == label
         if truth.sum() > ball / 2:  # else most of the joint lies outside the field of view
             row: Row = {"structure": name, "dice": dice(answer == label, truth), "ce": _entropy(seen[label], truth)}
+            row["mended_dice"] = dice(mended == label, truth)
             if (answer == label).any():
                 corners = [_box(largest(answer == label)), _box(truth)]
                 middles = [(box[:3] + box[3:]) / 2 for box in corners]
