@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from negvol_pacs.errors import ConfigError, TrainingError
-from negvol_pacs.training.dataset import STEPS_A_MM
+from negvol_pacs.training.dataset import STEPS_A_MM, HeadExample
 from negvol_pacs.training.evaluation import run as running
 from negvol_pacs.training.evaluation.patients import make_patients, masks_of, negative_volume
 from negvol_pacs.training.evaluation.report import write_report
-from negvol_pacs.training.evaluation.run import assess_bones, evaluate
+from negvol_pacs.training.evaluation.run import assess_bones, assess_head, evaluate
 from negvol_pacs.training.evaluation.study import QUICK, Study, load_study, units
 
 
@@ -88,9 +88,25 @@ def test_the_truth_itself_scores_full_marks(study: Study) -> None:
     assert rows["gap"]["gap_dice"] > 0.93
     if joint.nv is not None:
         assert rows["NV"]["found"]
+        assert rows["NV"]["snapped_dice"] > 0.6
     masks = masks_of(bones[0], bones[1], joint.centre, fine)
     again = negative_volume(masks)
     assert (again is None) == (joint.nv is None)
+
+
+def test_sides_mixed_up_by_the_localizer_are_mended_in_its_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((16, 16, 32), np.uint8)
+    labels[4:12, 4:12, 2:10], labels[4:12, 4:12, 22:30] = 1, 2
+    mixed = labels.copy()
+    mixed[4:6, 4:12, 2:10] = 2  # a slice of the right joint taken for the left one
+    mixed[6, 4:12, 2:10] = 0
+    answer = np.stack([mixed == label for label in range(3)]).astype(np.float32) * 8
+    monkeypatch.setattr(running, "logits", lambda *_: torch.from_numpy(answer))
+    head = HeadExample(np.zeros(labels.shape, np.float16), labels)
+    right, left = assess_head(replace(QUICK, head_voxels=96), torch.nn.Identity(), head)
+    assert right["structure"] == "right"
+    assert left["dice"] < 0.95 < left["mended_dice"]
+    assert right["mended_dice"] == pytest.approx(right["dice"])
 
 
 @pytest.mark.slow

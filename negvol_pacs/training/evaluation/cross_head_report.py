@@ -17,6 +17,7 @@ _FIGURES: dict[str, tuple[_Figure, ...]] = {
         ("MC Dice, % (goal 93)", ("MC",), "dice", 100, 1), ("MC HD95, mm", ("MC",), "hd95", 1, 1),
         ("TB Dice, % (goal 88)", ("TB",), "dice", 100, 1), ("TB HD95, mm", ("TB",), "hd95", 1, 1),
         ("GapDice, %", ("gap",), "gap_dice", 100, 1), ("NV Dice, % (goal 85)", ("NV",), "dice", 100, 1),
+        ("NV Dice, surfaces snapped as in the pipeline, % (goal 85)", ("NV",), "snapped_dice", 100, 1),
         ("NV found, %", ("NV",), "found", 100, 0),
     ),
     "localizer": (

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from negvol_pacs.errors import JointError, TrainingError
-from negvol_pacs.segmentation.edges import signed_distance
+from negvol_pacs.segmentation.edges import signed_distance, snap
 from negvol_pacs.training.batches import draw
 from negvol_pacs.training.dataset import BALL_MM, HEAD_SPACING_MM, HEAD_VOXELS, HeadExample, JointExample
 from negvol_pacs.training.evaluation.patients import (
@@ -38,6 +38,8 @@ Progress = Callable[[str, float], None]
 _SMOOTH = 25
 _ROWS = "rows.json"
 _LEAST_PROBABILITY = 1e-6
+_DENSE_HU = 1300.0
+"""About the dense bone that `normalise_voi` maps to 1."""
 
 
 def evaluate(study: Study, runs: Path, progress: Progress | None = None, *, finished: bool = False) -> list[Row]:
@@ -187,6 +189,9 @@ def _test(study: Study, unit: Unit, network: torch.nn.Module, patient: Patient) 
 def assess_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> list[Row]:
     """Condyle, temporal bone, their neighbourhood, and the negative volume that inflation makes of them.
 
+    The negative volume is scored twice: of the network's own surfaces, and of these snapped to the grey values'
+    edges, as in the pipeline.
+
     Parameters
     ----------
     study
@@ -204,6 +209,7 @@ def assess_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> l
         masks = masks_of(distances[0], distances[1], joint.centre, study)
         mc, tb = masks.mc.array > 0.5, masks.tb.array > 0.5
         nv = negative_volume(masks)
+    snapped = None if joint.nv is None else _snapped_volume(distances, joint, study)
     rows: list[Row] = []
     for name, answer, truth, likely in (("MC", mc, joint.mc, seen[1]), ("TB", tb, joint.tb, seen[2])):
         near = truth | answer  # beyond the joint a network may well see bone
@@ -214,9 +220,22 @@ def assess_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> l
     gap = float(np.mean(list(gaps.values()))) if gaps else None
     rows.append({"structure": "gap", "gap_dice": gap, "collisions": collisions(outlined)})
     if joint.nv is not None:
-        found = {"found": nv is not None}
+        found: Row = {"found": nv is not None}
+        if snapped is not None:
+            found["snapped_dice"] = dice(snapped, joint.nv)
         rows.append({"structure": "NV"} | found | (_overlap(nv, joint.nv, study) if nv is not None else {}))
     return rows
+
+
+def _snapped_volume(
+    distances: Sequence[NDArray[np.float32]], joint: TestJoint, study: Study
+) -> NDArray[np.bool_] | None:
+    image = joint.example.image.astype(np.float32) * _DENSE_HU
+    mc, tb = distances
+    snapped = snap(image, mc, tb, study.spacing_mm), snap(image, tb, mc, study.spacing_mm)
+    with suppress(JointError):
+        return negative_volume(masks_of(*snapped, joint.centre, study))
+    return None
 
 
 def _assess_nv(study: Study, likely: NDArray[np.float32], joint: TestJoint) -> list[Row]:
