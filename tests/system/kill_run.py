@@ -12,6 +12,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from forged_node import Forge, ForgedNode
+from node_settings import node_settings
 from peers import Orthanc
 from pydicom import dcmread
 
@@ -26,30 +27,19 @@ from negvol_pacs.workflow import layout
 STUDY, SLICES = "1.2.826.0.1.3680043.8.498.9", 3
 PATIENCE_S, IN_ALL_S, STILL_S = 60.0, 600.0, 0.6
 """Without a new point, with new ones (a busy machine), and until nothing more is expected."""
-CONFIG = """
-[node]
-port = {pacs.node_port}
-state = "{state}"
-[[peers]]
-ae_title = "MODALITY"
-networks = ["127.0.0.0/8"]
-[[destinations]]
-name = "pacs"
-ae_title = "{pacs.ae_title}"
-host = "127.0.0.1"
-port = {pacs.port}
-[limits]
-min_free_bytes = {least}
-[series]
-quiet_period_s = 1.0
-min_slices = {slices}
-[delivery]
-first_retry_s = 1.0
-longest_retry_s = 1.0
-confirm_within_s = 2.0
-[log]
-format = "json"
-"""
+
+
+def settings_of(pacs: Orthanc, state: Path, least: int = 0) -> str:
+    """Return the configuration of a node that tries again soon; its watermark in bytes."""
+    return node_settings(
+        state,
+        pacs.node_port,
+        ["MODALITY"],
+        pacs,
+        limits={"min_free_bytes": least},
+        series={"quiet_period_s": 1.0, "min_slices": SLICES},
+        delivery={"first_retry_s": 1.0, "longest_retry_s": 1.0, "confirm_within_s": 2.0},
+    )
 
 
 @dataclass(frozen=True)
@@ -120,8 +110,7 @@ def run(
         shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True)
     pacs.forget(STUDY)
-    settings = CONFIG.format(pacs=pacs, state=state, slices=SLICES, least=least)
-    with closing(kind(forge, folder, settings, deeds)) as node:
+    with closing(kind(forge, folder, settings_of(pacs, state, least), deeds)) as node:
         acknowledged = send_acknowledged(node, files, pacs.node_port)
         config = load(node.config)
         with closing(_open_ledger(node, state)) as ledger:
