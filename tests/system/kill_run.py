@@ -194,19 +194,21 @@ def resumed(runs: Path, name: str, deed: str, make: Callable[[], Outcome]) -> Ou
 
 
 def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:
-    """Points of one place in the code in one row: how many runs there were, and how they ended."""
-    rows: dict[tuple[str, str], list[tuple[str, Outcome]]] = {}
-    for (name, _), outcome in outcomes.items():
+    """Points of one place in the code in one row: how many runs there were of each deed, and how they ended."""
+    rows: dict[tuple[str, str], list[tuple[str, str, Outcome]]] = {}
+    for (name, deed), outcome in outcomes.items():
         role, _, what, _ = name.split(" | ")
         for key in ((role, what), ("all", "")):
-            rows.setdefault(key, []).append((name, outcome))
-    titles = ("process", "at", "runs", "not reached", "exit codes", "not finished", "lost", "twice")
-    lines = [f"| {' | '.join((*titles, 'sent again', 'measured again'))} |", "|" + "---|" * 10]
+            rows.setdefault(key, []).append((name, deed, outcome))
+    deeds = list(dict.fromkeys(deed for _, deed in outcomes))
+    titles = ("process", "at", *deeds, "not reached", "exit codes", "not finished", "lost", "twice")
+    titles += ("sent again", "measured again")
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for (role, what), found in sorted(rows.items(), key=lambda row: row[0][0] == "all"):
-        ended = [outcome for _, outcome in found]
+        ended = [outcome for *_, outcome in found]
         cells = (
-            len(found),
-            sum(name not in outcome.trace for name, outcome in found),
+            *(sum(deed == own for _, own, _ in found) for deed in deeds),
+            sum(name not in outcome.trace for name, _, outcome in found),
             " ".join(map(str, sorted({code for outcome in ended for code in outcome.exits}))) or "–",
             sum(not outcome.finished for outcome in ended),
             sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in ended),
