@@ -37,6 +37,7 @@ def settings_of(pacs: Orthanc, state: Path, least: int = 0) -> str:
         ["MODALITY"],
         pacs,
         limits={"min_free_bytes": least},
+        retention={"low_free_bytes": 0},  # else a small disk loses what is confirmed, as it should
         series={"quiet_period_s": 1.0, "min_slices": SLICES},
         delivery={"first_retry_s": 1.0, "longest_retry_s": 1.0, "confirm_within_s": 2.0},
     )
