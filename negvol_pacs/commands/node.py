@@ -122,6 +122,7 @@ def rebuild(config_file: ConfigFile = DEFAULT_CONFIG) -> None:
         out.print("the ledger is whole and was kept; the workflow's database is new")
         return
     out.print(f"the ledger is new: {found.instances} images of {found.studies} studies, which are measured again")
+    out.print(f"{found.results} results of the outbox are known again")
     for name, count in (+found.kept).items():
         out.print(f"read of the damaged one: {count} {name}")
     for path, reason in found.left.items():

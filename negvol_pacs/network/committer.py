@@ -55,7 +55,9 @@ class Committer:
         self._wake, self._stopping = threading.Event(), False
         self._thread: threading.Thread | None = None
         self._busy: dict[str, threading.Thread] = {}
-        """Who reports to which peer; only `_turn` adds to it."""
+        """Who reports to which peer."""
+        self._lock = threading.Lock()
+        """Of `_open` and `_busy`."""
 
     def start(self) -> None:
         """Begin to report, first what a former life owes."""
@@ -68,7 +70,9 @@ class Committer:
         self._stopping = True
         self._wake.set()
         deadline = time.monotonic() + _PATIENCE_S
-        for thread in filter(None, [self._thread, *list(self._busy.values())]):
+        with self._lock:
+            threads = [self._thread, *self._busy.values()]
+        for thread in filter(None, threads):
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def requested(self, event: evt.Event) -> tuple[int, None]:
@@ -99,11 +103,12 @@ class Committer:
         if waiting[calling] >= _MAX_OF_ONE or waiting.total() >= _MAX_WAITING:
             return _RESOURCES
         request = CommitmentRequest(calling, transaction, called, peer.address, objects, time.time())
-        self._open[calling, transaction] = event.assoc  # before the other thread sees the request
+        with self._lock:
+            self._open[calling, transaction] = event.assoc  # before the other thread sees the request
         try:
             self._books.enter(request)
         except BaseException:
-            self._open.pop((calling, transaction), None)
+            self._association_of(request)
             raise
         _log.info("commitment-requested", calling_ae=calling, objects=len(objects))
         self._wake.set()
@@ -122,7 +127,9 @@ class Committer:
     def _turn(self) -> float:
         """Begin to report what is due; return the seconds until more is."""
         now, pause_s = time.time(), _LONGEST_PAUSE_S
-        busy, due = set(self._busy), dict[str, list[CommitmentRequest]]()
+        due: dict[str, list[CommitmentRequest]] = {}
+        with self._lock:
+            busy = set(self._busy)
         for request in self._books.waiting():
             wait_s = request.next_try - now
             if request.calling_ae in busy:
@@ -132,12 +139,10 @@ class Committer:
             else:
                 due.setdefault(request.calling_ae, []).append(request)
         for peer, requests in due.items():
-            self._busy[peer] = threading.Thread(target=self._serve, args=(peer, requests), daemon=True)
-            try:
-                self._busy[peer].start()
-            except RuntimeError:  # no more threads: later
-                del self._busy[peer]
-                raise
+            thread = threading.Thread(target=self._serve, args=(peer, requests), daemon=True)
+            with self._lock:
+                thread.start()  # its end waits for the lock
+                self._busy[peer] = thread
         return pause_s
 
     def _serve(self, peer: str, requests: list[CommitmentRequest]) -> None:
@@ -158,14 +163,15 @@ class Committer:
             _log.exception("commitment-report-failed")
             time.sleep(_PATIENCE_S)  # but not at once
         finally:
-            del self._busy[peer]
+            with self._lock:
+                del self._busy[peer]
             self._wake.set()
 
     def _report(self, request: CommitmentRequest) -> None:
         failed = self._failures(request.objects)
         report, event_type = _report(request, failed), FAILURES_EXIST if failed else SUCCESS
         log = _log.bind(calling_ae=request.calling_ae, objects=len(request.objects), failed=len(failed))
-        assoc = self._open.pop((request.calling_ae, request.transaction_uid), None)
+        assoc = self._association_of(request)
         if assoc is not None and _stays(assoc) and _send(assoc, report, event_type) == 0x0000:
             log.info("commitment-reported", association="same")
             self._books.remove(request)
@@ -182,6 +188,11 @@ class Committer:
             raise DeliveryFailed("no answer" if status is None else f"answered {status:04X}")
         log.info("commitment-reported", association="other")
         self._books.remove(request)
+
+    def _association_of(self, request: CommitmentRequest) -> Association | None:
+        """Return, once, the association that a request came on."""
+        with self._lock:
+            return self._open.pop((request.calling_ae, request.transaction_uid), None)
 
     def _postpone(self, request: CommitmentRequest, reason: str) -> None:
         rules, now = self.config.delivery, time.time()

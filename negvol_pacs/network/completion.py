@@ -5,14 +5,8 @@ from collections.abc import Set as AbstractSet
 
 import structlog
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import (
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
 from negvol_pacs.config import Config, Destination
 from negvol_pacs.errors import DiskFull, QueryFailed, StorageError
@@ -20,14 +14,10 @@ from negvol_pacs.network.audit.messages import Party
 from negvol_pacs.network.audit.trail import Transfers
 from negvol_pacs.network.offer import IMAGE_CLASSES, TRANSFER_SYNTAXES
 from negvol_pacs.network.reception import Reception
-from negvol_pacs.network.retriever import find, finish
+from negvol_pacs.network.retriever import GET, MOVE, QUERIES, find, finish, retrieving
 from negvol_pacs.network.sender import associated
 from negvol_pacs.storage.inbox import Inbox, Origin
 
-_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_FIND = StudyRootQueryRetrieveInformationModelFind
-_GET = StudyRootQueryRetrieveInformationModelGet
-_MOVE = StudyRootQueryRetrieveInformationModelMove
 _AT_ONCE = 100
 """Instances that one request names."""
 
@@ -67,7 +57,7 @@ def missing(
         If there is no answer, or none that tells.
     """
     lacking = {}
-    with associated(archive, config, [(_FIND, syntax) for syntax in _SYNTAXES]) as assoc:
+    with associated(archive, config, QUERIES) as assoc:
         for series_uid, own in received.items():
             query = _identifier("SERIES", study_uid, series_uid)
             query.NumberOfSeriesRelatedInstances = None
@@ -117,29 +107,25 @@ def fetch(  # noqa: PLR0917
     NetworkError
         If not all could be fetched.
     """
-    models = [(model, syntax) for model in (_GET, _MOVE) for syntax in _SYNTAXES]
-    images = [(sop_class, syntax) for sop_class in IMAGE_CLASSES for syntax in TRANSFER_SYNTAXES]
     requests = [
         _request(study_uid, series_uid, uids[first : first + _AT_ONCE])
         for series_uid, uids in wanted.items()
         for first in range(0, len(uids), _AT_ONCE)
     ]
     taker = _Taker(inbox, archive, on_received)
-    with associated(archive, config, [*models, *images], IMAGE_CLASSES, taker) as assoc, taker.transfers:
-        accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
-        if _GET in accepted:
+    opened = retrieving(archive, config, IMAGE_CLASSES, TRANSFER_SYNTAXES, taker)
+    with opened as (assoc, model), taker.transfers:
+        if model == GET:
             assoc.dimse = _Retrieval(assoc, inbox, config, origin)
             try:
                 for request in requests:
-                    finish(assoc.send_c_get(request, _GET), archive)
+                    finish(assoc.send_c_get(request, GET), archive)
             finally:
                 assoc.dimse.abandon()
                 inbox.ledger.association_ended(origin.association_id)
-        elif _MOVE in accepted:
-            for request in requests:
-                finish(assoc.send_c_move(request, origin.called_ae, _MOVE), archive)
         else:
-            raise QueryFailed(f"{archive.name} offers neither C-GET nor C-MOVE")
+            for request in requests:
+                finish(assoc.send_c_move(request, origin.called_ae, MOVE), archive)
     count = sum(map(len, wanted.values()))
     _log.info("missing-images-fetched", study=study_uid, archive=archive.name, instances=count)
 

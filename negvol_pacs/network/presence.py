@@ -5,15 +5,11 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from negvol_pacs.config import Config, Destination
 from negvol_pacs.errors import DeliveryRefused
-from negvol_pacs.network.retriever import find
+from negvol_pacs.network.retriever import QUERIES, find
 from negvol_pacs.network.sender import associated
-
-_FIND = StudyRootQueryRetrieveInformationModelFind
 
 
 @dataclass(frozen=True)
@@ -73,6 +69,5 @@ def has(destination: Destination, identity: Identity, config: Config) -> bool:
     query = Dataset()
     query.QueryRetrieveLevel, query.StudyInstanceUID = "IMAGE", identity.study_uid
     query.SeriesInstanceUID, query.SOPInstanceUID = identity.series_uid, identity.sop_uid
-    contexts = [(_FIND, syntax) for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
-    with associated(destination, config, contexts) as assoc:
+    with associated(destination, config, QUERIES) as assoc:
         return any(match.get("SOPInstanceUID") == identity.sop_uid for match in find(assoc, query, destination))

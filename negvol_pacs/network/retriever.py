@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,12 @@ from negvol_pacs.network.guards import GuardedServer
 from negvol_pacs.network.sender import associated, bounded
 from negvol_pacs.network.tls import Secured
 
+FIND = StudyRootQueryRetrieveInformationModelFind
+GET = StudyRootQueryRetrieveInformationModelGet
+MOVE = StudyRootQueryRetrieveInformationModelMove
 _SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_FIND = StudyRootQueryRetrieveInformationModelFind
-_GET = StudyRootQueryRetrieveInformationModelGet
-_MOVE = StudyRootQueryRetrieveInformationModelMove
+QUERIES = tuple((FIND, syntax) for syntax in _SYNTAXES)
+"""Presentation contexts of a C-FIND."""
 _PENDING = (0xFF00, 0xFF01)
 _STRAGGLERS_S = 5.0
 """How long objects of a C-MOVE may come after its last answer."""
@@ -93,26 +95,62 @@ def fetch_reports(destination: Destination, wanted: Wanted, folder: Path, config
 
 
 def _fetch(destination: Destination, wanted: Wanted, folder: Path, settings: Config) -> list[Path]:
-    queries = [(_FIND, syntax) for syntax in _SYNTAXES]
-    with associated(destination, settings, queries) as assoc:
+    with associated(destination, settings, QUERIES) as assoc:
         found = _find_series(assoc, wanted, destination)
     if not found:
         return []
     keep = _Keeper(folder)
-    models = [(uid, syntax) for uid in (_GET, _MOVE, Comprehensive3DSRStorage) for syntax in _SYNTAXES]
-    with associated(destination, settings, models, [Comprehensive3DSRStorage], keep) as assoc:
-        accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
-        if _GET in accepted:
+    with retrieving(destination, settings, [Comprehensive3DSRStorage], _SYNTAXES, keep) as (assoc, model):
+        if model == GET:
             for item in found:
-                finish(assoc.send_c_get(item, _GET), destination)
-        elif _MOVE in accepted:
-            with _store_scp(destination, settings, keep) as title:
-                came = sum(finish(assoc.send_c_move(item, title, _MOVE), destination) for item in found)
-                keep.wait(came)
+                finish(assoc.send_c_get(item, GET), destination)
         else:
-            raise QueryFailed(f"{destination.name} offers neither C-GET nor C-MOVE")
+            with _store_scp(destination, settings, keep) as title:
+                came = sum(finish(assoc.send_c_move(item, title, MOVE), destination) for item in found)
+                keep.wait(came)
     _log.info("reports-fetched", source=destination.name, series=len(found), reports=len(keep.paths))
     return sorted(keep.paths)
+
+
+@contextmanager
+def retrieving(
+    destination: Destination,
+    config: Config,
+    sop_classes: Sequence[str],
+    syntaxes: Sequence[str],
+    on_store: Callable[[evt.Event], int],
+) -> Iterator[tuple[Association, str]]:
+    """Open an association to retrieve by: C-GET where the peer offers it, else C-MOVE.
+
+    Parameters
+    ----------
+    destination
+        The peer.
+    config
+        Own AE title and time limits.
+    sop_classes, syntaxes
+        What a C-GET may bring.
+    on_store
+        Handler of its C-STORE requests.
+
+    Yields
+    ------
+    Association, str
+        And the model that the peer has accepted, `GET` or `MOVE`.
+
+    Raises
+    ------
+    QueryFailed
+        The peer offers neither; beside what `associated` raises.
+    """
+    models = [(model, syntax) for model in (GET, MOVE) for syntax in _SYNTAXES]
+    objects = [(sop_class, syntax) for sop_class in sop_classes for syntax in syntaxes]
+    with associated(destination, config, [*models, *objects], sop_classes, on_store) as assoc:
+        accepted = {context.abstract_syntax for context in assoc.accepted_contexts}
+        model = next((model for model in (GET, MOVE) if model in accepted), None)
+        if model is None:
+            raise QueryFailed(f"{destination.name} offers neither C-GET nor C-MOVE")
+        yield assoc, model
 
 
 class _Keeper:
@@ -169,7 +207,7 @@ def find(assoc: Association, query: Dataset, destination: Destination) -> list[D
         Any other answer than success.
     """
     try:
-        answers = list(assoc.send_c_find(query, _FIND))
+        answers = list(assoc.send_c_find(query, FIND))
     except (ValueError, RuntimeError) as error:
         raise QueryFailed(f"{destination.name} does not answer queries: {error}") from error
     _check(answers[-1][0] if answers else Dataset(), destination)

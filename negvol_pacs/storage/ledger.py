@@ -292,6 +292,16 @@ class Ledger:
                         row = Delivery(entry.sop_uid, name, DeliveryState.PENDING, 0, now, "", now)
                         connection.execute(deliveries.insert().values(**asdict(row)))
 
+    def record_former_life(self, entries: Iterable[Result]) -> None:
+        """Enter results whose own ledger was lost: their generations are done, and nobody waits for them."""
+        with self._database.writing() as connection:
+            for entry in entries:
+                at = entry.created_at
+                row = {"study_uid": entry.study_uid, "number": entry.generation, "state": State.DONE, "code": ""}
+                row |= {"reason": "", "opened_at": at, "last_at": at, "updated_at": at, "calling_ae": ""}
+                put(connection, generations, row)
+                put(connection, results, asdict(entry) | {"former": json.dumps(entry.former)})
+
     def results(self, study_uid: str, number: int | None = None) -> list[Result]:
         """Return the results of one generation of a study (default: of all)."""
         mine = results.c.study_uid == study_uid

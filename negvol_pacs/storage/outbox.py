@@ -25,6 +25,11 @@ class Outbox:
         """Return the folder of a generation's results; its name is a hash, never the UID itself."""
         return self._root / hashlib.sha256(study_uid.encode()).hexdigest()[:32] / str(generation)
 
+    def folders(self) -> list[Path]:
+        """Return the folders of all generations that have results, a study's in their order."""
+        found = [path for path in self._root.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+        return sorted(found, key=lambda path: (path.parent.name, int(path.name)))
+
     def relative(self, path: Path) -> str:
         """Return a path as the ledger keeps it."""
         return path.relative_to(self._root).as_posix()

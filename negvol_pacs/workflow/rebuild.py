@@ -1,4 +1,4 @@
-"""The node's databases made anew: the ledger from the inbox where it is damaged, the engine's from the ledger."""
+"""The node's databases made anew: the ledger from inbox and outbox if damaged, the engine's from the ledger."""
 
 import time
 from contextlib import ExitStack, closing
@@ -23,8 +23,9 @@ def rebuild_state(config: Config) -> Rebuilt | None:
     """Make the engine's database anew, and the ledger, too, where it is damaged or gone.
 
     What is damaged is kept beside it under another name. Images of a ledger that was lost are measured
-    again, with the same UIDs as before, and what can be read of it and no image tells is taken over; an
-    intact ledger goes on from where it is. A rebuilding that is interrupted is to be begun again.
+    again, with the same UIDs as before; results are known again by their files; and what can be read of
+    it and no file tells is taken over. An intact ledger goes on from where it is. A rebuilding that is
+    interrupted is to be begun again.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def _ledger_anew(config: Config) -> Rebuilt:
     for companion in _COMPANIONS:
         new.with_name(new.name + companion).unlink(missing_ok=True)
     with closing(Ledger(f"sqlite:///{new.absolute()}")) as ledger:
-        rebuilt = rebuild(state / "inbox", ledger, config.node.ae_title)
+        rebuilt = rebuild(state / "inbox", layout.open_outbox(state), ledger, config.node.ae_title)
         rebuilt = replace(rebuilt, kept=carry_over(path, ledger, config.worklist.keep_days * 86400))
     _put_aside(path)
     durable.sync(new)  # closed, it has no journal any more

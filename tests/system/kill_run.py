@@ -12,6 +12,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from forged_node import Forge, ForgedNode
+from node_settings import node_settings
 from peers import Orthanc
 from pydicom import dcmread
 
@@ -26,30 +27,20 @@ from negvol_pacs.workflow import layout
 STUDY, SLICES = "1.2.826.0.1.3680043.8.498.9", 3
 PATIENCE_S, IN_ALL_S, STILL_S = 60.0, 600.0, 0.6
 """Without a new point, with new ones (a busy machine), and until nothing more is expected."""
-CONFIG = """
-[node]
-port = {pacs.node_port}
-state = "{state}"
-[[peers]]
-ae_title = "MODALITY"
-networks = ["127.0.0.0/8"]
-[[destinations]]
-name = "pacs"
-ae_title = "{pacs.ae_title}"
-host = "127.0.0.1"
-port = {pacs.port}
-[limits]
-min_free_bytes = {least}
-[series]
-quiet_period_s = 1.0
-min_slices = {slices}
-[delivery]
-first_retry_s = 1.0
-longest_retry_s = 1.0
-confirm_within_s = 2.0
-[log]
-format = "json"
-"""
+
+
+def settings_of(pacs: Orthanc, state: Path, least: int = 0) -> str:
+    """Return the configuration of a node that tries again soon; its watermark in bytes."""
+    return node_settings(
+        state,
+        pacs.node_port,
+        ["MODALITY"],
+        pacs,
+        limits={"min_free_bytes": least},
+        retention={"low_free_bytes": 0},  # else a small disk loses what is confirmed, as it should
+        series={"quiet_period_s": 1.0, "min_slices": SLICES},
+        delivery={"first_retry_s": 1.0, "longest_retry_s": 1.0, "confirm_within_s": 2.0},
+    )
 
 
 @dataclass(frozen=True)
@@ -120,8 +111,7 @@ def run(
         shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True)
     pacs.forget(STUDY)
-    settings = CONFIG.format(pacs=pacs, state=state, slices=SLICES, least=least)
-    with closing(kind(forge, folder, settings, deeds)) as node:
+    with closing(kind(forge, folder, settings_of(pacs, state, least), deeds)) as node:
         acknowledged = send_acknowledged(node, files, pacs.node_port)
         config = load(node.config)
         with closing(_open_ledger(node, state)) as ledger:
@@ -205,19 +195,21 @@ def resumed(runs: Path, name: str, deed: str, make: Callable[[], Outcome]) -> Ou
 
 
 def table(outcomes: Mapping[tuple[str, str], Outcome], undisturbed: Outcome) -> str:
-    """Points of one place in the code in one row: how many runs there were, and how they ended."""
-    rows: dict[tuple[str, str], list[tuple[str, Outcome]]] = {}
-    for (name, _), outcome in outcomes.items():
+    """Points of one place in the code in one row: how many runs there were of each deed, and how they ended."""
+    rows: dict[tuple[str, str], list[tuple[str, str, Outcome]]] = {}
+    for (name, deed), outcome in outcomes.items():
         role, _, what, _ = name.split(" | ")
         for key in ((role, what), ("all", "")):
-            rows.setdefault(key, []).append((name, outcome))
-    titles = ("process", "at", "runs", "not reached", "exit codes", "not finished", "lost", "twice")
-    lines = [f"| {' | '.join((*titles, 'sent again', 'measured again'))} |", "|" + "---|" * 10]
+            rows.setdefault(key, []).append((name, deed, outcome))
+    deeds = list(dict.fromkeys(deed for _, deed in outcomes))
+    titles = ("process", "at", *deeds, "not reached", "exit codes", "not finished", "lost", "twice")
+    titles += ("sent again", "measured again")
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for (role, what), found in sorted(rows.items(), key=lambda row: row[0][0] == "all"):
-        ended = [outcome for _, outcome in found]
+        ended = [outcome for *_, outcome in found]
         cells = (
-            len(found),
-            sum(name not in outcome.trace for name, outcome in found),
+            *(sum(deed == own for _, own, _ in found) for deed in deeds),
+            sum(name not in outcome.trace for name, _, outcome in found),
             " ".join(map(str, sorted({code for outcome in ended for code in outcome.exits}))) or "–",
             sum(not outcome.finished for outcome in ended),
             sum(len(outcome.lost) + len(undisturbed.uids - outcome.uids) for outcome in ended),

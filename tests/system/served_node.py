@@ -12,39 +12,13 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+from node_settings import node_settings
 from peers import Orthanc, free_port, need, running, wait_for
 
 from negvol_pacs.anatomy import Side
 
 MANDIBULAR_CONDYLE, RIGHT, LEFT = "67183008", "24028007", "7771000"  # SNOMED CT
 NEGVOL = [sys.executable, "-m", "negvol_pacs"]
-CONFIG = """
-[node]
-port = {port}
-state = "{state}"
-[[peers]]
-ae_title = "STORESCU"
-networks = ["127.0.0.0/8"]
-[[peers]]
-ae_title = "ORTHANC"
-networks = ["127.0.0.0/8"]
-[[destinations]]
-name = "pacs"
-ae_title = "{pacs.ae_title}"
-host = "127.0.0.1"
-port = {pacs.port}
-[limits]
-min_free_bytes = 0
-[series]
-quiet_period_s = 2.0
-measure_coarse = {coarse}
-[delivery]
-first_retry_s = 1.0
-[web]
-enabled = false
-[log]
-format = "json"
-"""
 
 
 @dataclass(frozen=True)
@@ -85,8 +59,16 @@ def serve(folder: Path, pacs: Orthanc, *, port: int | None = None, coarse: bool 
     """Run a node whose results go to the PACS; stop it with SIGTERM."""
     folder.mkdir(parents=True, exist_ok=True)
     node = ServedNode(folder / "config.toml", folder / "node.log", port or free_port())
-    text = CONFIG.format(port=node.port, state=folder / "state", pacs=pacs, coarse=str(coarse).lower())
-    node.config.write_text(text, encoding="utf-8")
+    settings = node_settings(
+        folder / "state",
+        node.port,
+        ["STORESCU", "ORTHANC"],
+        pacs,
+        series={"quiet_period_s": 2.0, "measure_coarse": coarse},
+        delivery={"first_retry_s": 1.0},
+        web={"enabled": False},
+    )
+    node.config.write_text(settings, encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
     with running([*NEGVOL, "serve", "--config", str(node.config)], node.log, env=environment) as process:
         for ready in ("receiver-ready", "worker-ready"):

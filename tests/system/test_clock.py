@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from forged_node import Forge, ForgedNode
-from kill_run import CONFIG, SLICES, STUDY, send_acknowledged, settled, write_series
+from kill_run import STUDY, send_acknowledged, settings_of, settled, write_series
 from peers import Orthanc, wait_for
 
 from negvol_pacs.storage.records import DeliveryState
@@ -35,7 +35,7 @@ def clock(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("shift_s", [-DAY_S, DAY_S])
 def test_set_after_the_series_came(forge: Forge, orthanc: Orthanc, tmp_path: Path, clock: Path, shift_s: int) -> None:
     orthanc.forget(STUDY)
-    settings = CONFIG.format(pacs=orthanc, state=tmp_path / "state", slices=SLICES, least=0)
+    settings = settings_of(orthanc, tmp_path / "state")
     with closing(ForgedNode(forge, tmp_path, settings, CLOCK=str(clock))) as node:
         send_acknowledged(node, write_series(tmp_path / "ct"), orthanc.node_port)
         clock.write_text(str(shift_s))
@@ -46,7 +46,7 @@ def test_set_after_the_series_came(forge: Forge, orthanc: Orthanc, tmp_path: Pat
 
 def test_set_back_while_deliveries_wait(forge: Forge, orthanc: Orthanc, tmp_path: Path, clock: Path) -> None:
     orthanc.forget(STUDY)
-    settings = CONFIG.format(pacs=orthanc, state=tmp_path / "state", slices=SLICES, least=0)
+    settings = settings_of(orthanc, tmp_path / "state")
     down = settings.replace(f"\nport = {orthanc.port}\n", "\nport = 1\n")
     with (
         closing(ForgedNode(forge, tmp_path, down, CLOCK=str(clock))) as node,

@@ -15,7 +15,7 @@ from pydicom import dcmread
 from structlog.testing import capture_logs
 
 from negvol_pacs.config import Config, Destination, Limits, Node, Peer, SeriesRules
-from negvol_pacs.network import completion
+from negvol_pacs.network import completion, retriever
 from negvol_pacs.network.listener import Listener
 from negvol_pacs.network.sender import send_folder
 from negvol_pacs.storage.records import State
@@ -93,7 +93,7 @@ def test_the_rest_of_a_series_is_fetched_before_it_counts_as_complete(
     node: Asking, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "C-MOVE":  # as with an archive that does not offer C-GET
-        monkeypatch.setattr(completion, "_GET", "1.2.840.10008.5.1.4.1.2.99.3")
+        monkeypatch.setattr(retriever, "GET", "1.2.840.10008.5.1.4.1.2.99.3")
     node.route(7)
     assert len(node.here()) == 7
     with capture_logs() as logs:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from forged_node import Forge, ForgedNode
 from kill_points import fill
-from kill_run import STUDY, resumed, run, table, write_series
+from kill_run import SLICES, STUDY, resumed, run, table, write_series
+from node_settings import node_settings
 from peers import Orthanc, free_port, wait_for
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -26,21 +27,6 @@ pytestmark = pytest.mark.system
 
 MIB = 1 << 20
 TABLE = os.environ.get("NEGVOL_FULL_DISK_TABLE")
-CONFIG = """
-[node]
-port = {port}
-state = "{state}"
-[[peers]]
-ae_title = "MODALITY"
-networks = ["127.0.0.0/8"]
-[limits]
-min_free_bytes = {least}
-[series]
-quiet_period_s = 1.0
-min_slices = 3
-[log]
-format = "json"
-"""
 
 
 class Disk:
@@ -77,7 +63,8 @@ def mounted(*paths: Path) -> Iterator[list[Disk]]:
 
 @pytest.fixture
 def node(forge: Forge, disks: tuple[Disk, Disk], tmp_path: Path) -> Iterator[ForgedNode]:
-    settings = CONFIG.format(port=free_port(), state=tmp_path / "state", least=MIB)
+    rules = {"limits": {"min_free_bytes": MIB}, "series": {"quiet_period_s": 1.0, "min_slices": SLICES}}
+    settings = node_settings(tmp_path / "state", free_port(), ["MODALITY"], **rules)
     with closing(ForgedNode(forge, tmp_path, settings, STAND_IN_SECONDS="1")) as node:
         wait_for(lambda: node.logged("receiver-ready"), 60, "the receiver is ready")
         yield node

@@ -17,9 +17,10 @@ import highdicom as hd
 import numpy as np
 import pytest
 from forged_node import Forge, ForgedNode
-from kill_run import CONFIG
+from kill_run import settings_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from node_settings import node_settings
 from peers import Orthanc, free_port, need, running, wait_for
 from pydicom import dcmread
 from served_node import NEGVOL
@@ -37,16 +38,6 @@ PATIENCE_S = 600
 RESOURCES = ("resident memory, MiB", "file descriptors", "threads")
 Sample = tuple[float, ...]
 """Minutes, and the resources."""
-RECEIVER = """
-[node]
-port = {port}
-state = "{state}"
-[[peers]]
-ae_title = "MODALITY"
-networks = ["127.0.0.0/8"]
-[limits]
-min_free_bytes = 0
-"""
 
 
 def write_study(folder: Path, study: str, series: int, slices: int) -> Path:
@@ -81,7 +72,7 @@ def test_every_instance_of_many_senders_is_there(tmp_path: Path) -> None:
             sent[str(ds.SOPInstanceUID)] = ds.PixelData
     assert len(sent) == SENDERS * SERIES * SLICES
     file = tmp_path / "config.toml"
-    file.write_text(RECEIVER.format(port=free_port(), state=tmp_path / "state"))
+    file.write_text(node_settings(tmp_path / "state", free_port(), ["MODALITY"]))
     config = load(file)
     log = tmp_path / "node.log"
     with (
@@ -135,7 +126,7 @@ def draw(samples: dict[str, list[Sample]], path: Path, title: str) -> None:
 
 @pytest.fixture
 def soaked(forge: Forge, orthanc: Orthanc, tmp_path: Path) -> Iterator[ForgedNode]:
-    settings = CONFIG.format(pacs=orthanc, state=tmp_path / "state", slices=3, least=0)
+    settings = settings_of(orthanc, tmp_path / "state")
     with closing(ForgedNode(forge, tmp_path, settings)) as node:
         wait_for(lambda: node.logged("receiver-ready") and node.logged("worker-ready"), 60, "the node is ready")
         yield node

@@ -7,6 +7,8 @@ from contextlib import closing
 
 import pytest
 from node_process import CONFIG, free_port
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 from typer.testing import CliRunner
 from worklist_ris import query
 
@@ -97,6 +99,48 @@ def test_images_that_are_damaged_too_are_left_out(stopped):
     assert reasons.keys() == set(list(before)[1:3])
     assert "not what was received" in reasons[list(before)[1]]
     assert received(config) == {row for path, row in before.items() if path not in reasons}
+
+
+def write_result(outbox, generation, kind, uid, study=STUDY):
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.StudyInstanceUID, ds.Modality = "1.2.3", uid, study, kind
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    folder = outbox.folder(STUDY, generation)
+    folder.mkdir(parents=True, exist_ok=True)
+    ds.save_as(folder / f"{kind.lower()}.dcm", enforce_file_format=True)
+    (folder / "joints.png").touch()
+    return folder / f"{kind.lower()}.dcm"
+
+
+def test_results_of_earlier_generations_are_known_again_by_their_files(stopped):
+    config = load(stopped)
+    state = config.node.state
+    outbox = layout.open_outbox(state)
+    for generation, uid in ((1, "2.25.11"), (2, "2.25.12")):
+        write_result(outbox, generation, "SR", uid)
+        write_result(outbox, generation, "SEG", "2.25.10")  # the same in both
+    cut = write_result(outbox, 3, "SR", "2.25.13")
+    cut.write_bytes(cut.read_bytes()[:-3])
+    foreign = write_result(outbox, 4, "SR", "2.25.14", study="1.2.3")
+    layout.ledger_file(state).unlink()
+    found = rebuild_state(config)
+    assert (found.results, set(found.left)) == (6, {cut, foreign})
+    with closing(layout.open_ledger(state)) as ledger:
+        known = {(entry.generation, entry.kind.value): (entry.sop_uid, entry.former) for entry in ledger.results(STUDY)}
+        assert known == {
+            (1, "SR"): ("2.25.11", ()),
+            (1, "SEG"): ("2.25.10", ()),
+            (1, "PNG"): ("", ()),
+            (2, "SR"): ("2.25.12", ("2.25.11",)),
+            (2, "SEG"): ("2.25.10", ()),
+            (2, "PNG"): ("", ()),
+        }
+        assert ledger.is_own_result("2.25.11")  # also when it comes back
+        assert [outbox.path(entry.path).name for entry in ledger.latest_reports()] == ["sr.dcm"]
+        states = {entry.number: (entry.state, entry.instances) for entry in ledger.generations(STUDY)}
+        assert states == {1: (State.DONE, 0), 2: (State.DONE, 0), 3: (State.RECEIVING, 12)}
+        assert ledger.deliveries(STUDY) == []
 
 
 def test_images_without_their_ledger_are_not_taken_for_a_new_node(stopped):

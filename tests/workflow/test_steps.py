@@ -7,12 +7,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
 from negvol_pacs.config import Config, Delivery, Destination, Limits, Node, Profile
-from negvol_pacs.errors import DiskFull, NoHead, StorageError
+from negvol_pacs.errors import DatabaseDamaged, DiskFull, NoHead, StorageError
 from negvol_pacs.storage.inbox import Origin
 from negvol_pacs.storage.performed import Step, StepState
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
@@ -20,7 +21,7 @@ from negvol_pacs.workflow import layout, pipeline
 from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.steps import Steps
-from negvol_pacs.workflow.worker import _is_disk_full
+from negvol_pacs.workflow.worker import _end_if_unusable, _is_disk_full
 
 STUDY = "1.2.826.0.1.3680043.8.498.7"
 RESULT = "2.25.1"
@@ -274,3 +275,19 @@ def test_a_full_disk_is_recognised_below_other_errors(error, full):
     wrapped = RuntimeError("the step failed")
     wrapped.__cause__ = error
     assert _is_disk_full(error) is _is_disk_full(wrapped) is full
+
+
+@pytest.mark.parametrize(
+    ("error", "exits"),
+    [
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), [70]),
+        (DatabaseDamaged("ledger.db is damaged"), [65]),
+        (OSError(errno.ENOSPC, "No space left on device"), [74]),
+        (ValueError("of this study alone"), []),
+    ],
+)
+def test_the_worker_ends_where_only_a_fresh_one_can_go_on(monkeypatch, error, exits):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    _end_if_unusable(error)
+    assert ended == exits
