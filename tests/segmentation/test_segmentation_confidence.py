@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import logistic
@@ -35,6 +35,7 @@ def test_where_nothing_is_found_the_prediction_is_zero(bone: Structure) -> None:
     assert confidence.predicted_dice(bone, np.full_like(RADIUS, -3), RADIUS, SPACING) == 0
 
 
+@settings(max_examples=20, deadline=None)
 @given(steepness=st.floats(0.5, 5), size=st.floats(5, 15))
 def test_the_spread_is_that_of_the_logistic_distribution_whatever_the_size(steepness: float, size: float) -> None:
     odds = (steepness * (size - RADIUS)).astype(np.float32)
