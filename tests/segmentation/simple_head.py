@@ -68,8 +68,9 @@ class KnowsCondyles(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits of background, right, left."""
-        bone = (image > 0.35) & (image < 1.35)
-        share = nn.functional.avg_pool3d(bone.float(), 5, stride=1, padding=2)
+        share = ((image > 0.35) & (image < 1.35)).float()
+        for reach in np.diag((2, 2, 2)).tolist():  # axis by axis: a quarter of the time of a cube
+            share = nn.functional.avg_pool3d(share, [2 * n + 1 for n in reach], stride=1, padding=reach)
         joint = 20.0 * (share - 0.45)
         left = torch.arange(image.shape[-1]) >= image.shape[-1] // 2
         never = torch.full_like(joint, -20.0)
