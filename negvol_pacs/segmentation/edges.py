@@ -50,7 +50,7 @@ def snap(image: Field, bone: Field, other: Field, spacing: float) -> Field:
     soft = -_plateau(-smooth, (bone < 0.2) & (bone > -_BAND_MM) & (other < 0.2), spacing)
     hard = _plateau(smooth, (bone > -0.2) & (bone < _BAND_MM), spacing)
     contrast = np.maximum(hard - soft, 1.0)
-    slope = slope_of(smooth, spacing)
+    slope = _slope(smooth, spacing)
     edge = (smooth - soft - _LEVEL * contrast) / np.maximum(slope, 0.25 * contrast)
     shift = edge - bone
     votes = (np.abs(edge) < 0.8) & (np.abs(bone) < _BAND_MM) & (np.abs(shift) < _FARTHEST_MM)
@@ -71,13 +71,12 @@ def signed_distance(odds: Field, spacing: float) -> Field:
     if not bone.any() or bone.all():
         return np.full(odds.shape, 9.0 if bone.any() else -9.0, dtype=np.float32)
     far = distance_to_faces(bone, (spacing,) * 3)
-    near = odds / np.maximum(slope_of(odds, spacing), 1e-3)
+    near = odds / np.maximum(_slope(odds, spacing), 1e-3)
     result = np.where(np.abs(far) < spacing, np.clip(near, -1.5 * spacing, 1.5 * spacing), far)
     return np.asarray(ndi.gaussian_filter(result, 0.5), dtype=np.float32)
 
 
-def slope_of(field: Field, spacing: float) -> Field:
-    """Length of a field's gradient, per mm."""
+def _slope(field: Field, spacing: float) -> Field:
     squares = [part**2 for part in np.gradient(field, spacing)]
     return np.asarray(np.sqrt(squares[0] + squares[1] + squares[2]), dtype=np.float32)
 

@@ -144,7 +144,7 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     radius = grid.distance_from(geometry, centre)
     unclear = clarity.doubts(image, bones, radius, grid.SPACING_MM)
     odds = {Structure.MC: mc_odds, Structure.TB: tb_odds}
-    dice = {bone: confidence.predicted_dice(bone, field, radius, grid.SPACING_MM) for bone, field in odds.items()}
+    dice = {bone: confidence.predicted_dice(bone, field, radius) for bone, field in odds.items()}
     mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(
