@@ -197,8 +197,8 @@ def markdown(outcomes: Sequence[Outcome]) -> list[str]:
         low, high = interval([o.predicted[bone] for o in outcomes], [o.true[bone] for o in outcomes])
         calibration = f"{factor:.3g}, {power:.3g}"
         rows.append([bone.value, f"{low:.2f} to {high:.2f}", f"{limit:g}", *map(str, hits), calibration])
-    hits = ("below and flagged", "below, not flagged", "flagged, not below")
-    headings = ("bone", "Spearman, 95 %", "limit", *hits, "a, b fitted here")
+    counted = ("below and flagged", "below, not flagged", "flagged, not below")
+    headings = ("bone", "Spearman, 95 %", "limit", *counted, "a, b fitted here")
     return [
         "",
         f"Painted joints that neither network nor fit has seen (from seed {SEED} on): random heads, scanners and",
