@@ -41,7 +41,7 @@ def hausdorff(first: Mask, second: Mask, spacing: Sequence[float], percentile: f
     """
     if not (first.any() and second.any()):
         return None
-    clouds = [_surface(mask.astype(np.uint8), 1) * np.asarray(spacing, dtype=np.float64) for mask in (first, second)]
+    clouds = [_shells(mask.astype(np.uint8))[1] * np.asarray(spacing, dtype=np.float64) for mask in (first, second)]
     ways = (clouds, clouds[::-1])
     return max(float(np.percentile(cKDTree(target).query(points)[0], percentile)) for points, target in ways)
 
@@ -61,8 +61,7 @@ def in_gap(labels: Labels, points: NDArray[np.integer], width: float = GAP_VOXEL
     """
     nearest = np.full((2, len(points)), np.inf)
     own = labels[tuple(points.T)]
-    for label in _classes(labels):
-        shell = _surface(labels, label)
+    for label, shell in _shells(labels).items():
         away = own != label
         distance = np.where(away, np.inf, 0.0)
         asked = away & (points > shell.min(0) - width).all(1) & (points < shell.max(0) + width).all(1)
@@ -83,16 +82,15 @@ def gap_dice(prediction: Labels, truth: Labels, width: float = GAP_VOXELS) -> di
     points = np.argwhere((prediction > 0) | (truth > 0))
     points = points[in_gap(truth, points, width)]
     true, seen = truth[tuple(points.T)], prediction[tuple(points.T)]
-    return {label: dice(seen == label, true == label) for label in _classes(truth) if (true == label).any()}
+    return {int(label): dice(seen == label, true == label) for label in np.unique(true[true > 0])}
 
 
 def collisions(labels: Labels, epsilon: float = EPSILON_VOXELS) -> int:
     """Size of the collision set E: foreground voxels within ``epsilon`` voxels of another class (Xu et al. 2022)."""
-    classes = _classes(labels)
-    surfaces = {label: _surface(labels, label) for label in classes}
+    shells = _shells(labels)
     count = 0
-    for label in classes:
-        others = [surfaces[other] for other in classes if other != label]
+    for label in shells:
+        others = [shell for other, shell in shells.items() if other != label]
         if others:
             points = np.argwhere(labels == label)
             reach = np.nextafter(epsilon, np.inf)
@@ -120,7 +118,7 @@ def mend_sides(labels: Labels, pairs: Sequence[tuple[int, int]]) -> NDArray[np.i
     for first, second in pairs:
         for label, other in ((first, second), (second, first)):
             result[(labels == label) & ~largest(labels == label)] = other
-    for label in _classes(result):
+    for label in np.unique(result[result > 0]):
         mask = result == label
         result[mask & ~largest(mask)] = 0
     return result
@@ -136,14 +134,12 @@ def largest(mask: Mask) -> Mask:
     return np.asarray(pieces == sizes.argmax())
 
 
-def _classes(labels: Labels) -> list[int]:
-    return [int(label) for label in np.flatnonzero(np.bincount(labels[labels > 0]))]
-
-
-def _surface(labels: Labels, label: int) -> NDArray[np.int64]:
-    """Voxels of a class with a neighbour that is none of it."""
-    mask = labels == label
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    part = mask[box]
-    shell = part & ~ndimage.binary_erosion(part)
-    return np.asarray(np.argwhere(shell) + [side.start for side in box])
+def _shells(labels: Labels) -> dict[int, NDArray[np.int64]]:
+    """Voxels of each class with a neighbour that is none of it."""
+    shells = {}
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            part = labels[box] == label
+            shell = part & ~ndimage.binary_erosion(part)
+            shells[label] = np.argwhere(shell) + [side.start for side in box]
+    return shells

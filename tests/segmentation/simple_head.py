@@ -4,6 +4,7 @@ The networks are real modules; only their knowledge is simple. What is tested wi
 everything around the weights: grids, sides, windows, masks.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import highdicom as hd
@@ -21,33 +22,35 @@ AIR, SOFT, CONDYLE, SKULL = -1000.0, 40.0, 1000.0, 1800.0
 CENTRES = {Side.RIGHT: np.array([-50.0, 12.0, 3.0]), Side.LEFT: np.array([50.0, 10.0, 5.0])}
 
 
-def tissue(points: NDArray[np.float64]) -> NDArray[np.float32]:
+def tissue(points: NDArray[np.floating]) -> NDArray[np.float32]:
     """Hounsfield units at LPS mm, shape (..., 3): a head with two condyles under two roofs."""
     x, y, z = np.moveaxis(points, -1, 0)
     head = (x / 78) ** 2 + (y / 95) ** 2 + ((z - 25) / 105) ** 2
     result = np.where(head < 1, SOFT, AIR).astype(np.float32)
     vault = (head < 0.9) & (head > 0.75) & (z > 15)
     result[vault] = SKULL
-    for centre in CENTRES.values():
-        dx, dy, dz = x - centre[0], y - centre[1], z - centre[2]
-        ball = (dx / 9) ** 2 + (dy / 5) ** 2 + (dz / 6) ** 2
-        neck = (np.abs(dx) < 4) & (np.abs(dy) < 4) & (dz < 0) & (dz > -30)
-        roof = ((dx / 12) ** 2 + (dy / 8) ** 2 + (dz / 9) ** 2 > 1) & (dz > -2) & (dz < 14)
-        result[roof & (np.abs(dx) < 20) & (np.abs(dy) < 16)] = SKULL
-        result[(ball < 1) | neck] = CONDYLE
+    for right, back, up in CENTRES.values():
+        near = (np.abs(x - right) < 20) & (np.abs(y - back) < 16) & (np.abs(z - up + 8) < 22)
+        dx, dy, dz = x[near] - right, y[near] - back, z[near] - up
+        found = result[near]
+        found[((dx / 12) ** 2 + (dy / 8) ** 2 + (dz / 9) ** 2 > 1) & (dz > -2)] = SKULL
+        neck = (np.abs(dx) < 4) & (np.abs(dy) < 4) & (dz < 0)
+        found[((dx / 9) ** 2 + (dy / 5) ** 2 + (dz / 6) ** 2 < 1) | neck] = CONDYLE
+        result[near] = found
     return result
 
 
 def see(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> hd.Volume:
     """Scan the head on any grid; each voxel is the mean of eight points in it."""
-    index = np.moveaxis(np.indices(shape), 0, -1).astype(np.float64)
+    index = np.moveaxis(np.indices(shape, dtype=np.float32), 0, -1)
+    turn, first = affine[:3, :3].T.astype(np.float32), affine[:3, 3].astype(np.float32)
     total = np.zeros(shape, dtype=np.float32)
     for shift in np.ndindex(2, 2, 2):
-        at = index + (np.array(shift) - 0.5) / 2
-        total += tissue(at @ affine[:3, :3].T + affine[:3, 3])
+        total += tissue((index + (np.array(shift, dtype=np.float32) - 0.5) / 2) @ turn + first)
     return hd.Volume((total / 8).round().astype(np.int16), affine, coordinate_system="PATIENT")
 
 
+@cache
 def axial(spacing: tuple[float, float, float] = (1.0, 0.9, 0.9)) -> hd.Volume:
     """The head in axial slices, first slice lowest."""
     low, high = np.array([-90.0, -105.0, -70.0]), np.array([90.0, 105.0, 135.0])
@@ -68,8 +71,9 @@ class KnowsCondyles(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits of background, right, left."""
-        bone = (image > 0.35) & (image < 1.35)
-        share = nn.functional.avg_pool3d(bone.float(), 5, stride=1, padding=2)
+        share = ((image > 0.35) & (image < 1.35)).float()
+        for reach in np.diag((2, 2, 2)).tolist():  # axis by axis: a quarter of the time of a cube
+            share = nn.functional.avg_pool3d(share, [2 * n + 1 for n in reach], stride=1, padding=reach)
         joint = 20.0 * (share - 0.45)
         left = torch.arange(image.shape[-1]) >= image.shape[-1] // 2
         never = torch.full_like(joint, -20.0)

@@ -12,14 +12,25 @@ from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import JointError, JointOutsideField, NoHead
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import confidence, grid
+from negvol_pacs.segmentation.localization import locate
 from negvol_pacs.segmentation.masks import JointMasks
-from negvol_pacs.segmentation.pipeline import Segmentation, segment
+from negvol_pacs.segmentation.pipeline import Segmentation, segment, segment_joint
 from negvol_pacs.segmentation.weights import Networks
 
 
 def joint(found: Segmentation, side: Side) -> JointMasks:
     masks = found.joints[side]
     assert not isinstance(masks, JointError), masks
+    return masks
+
+
+def one_joint(volume: hd.Volume, networks: Networks, side: Side) -> JointMasks:
+    """What the pipeline makes of one side: half the time."""
+    found = locate(volume, networks.localizer)
+    masks = segment_joint(
+        volume, found.centres[side], side=side, networks=networks, options=Pipeline(), line=found.line
+    )
+    assert isinstance(masks, JointMasks), masks
     return masks
 
 
@@ -67,12 +78,11 @@ def test_an_oblique_flipped_scan_gives_the_same_world(
     affine[:3, :3] = turn @ np.array([[0, 0, -1.0], [-1.0, 0, 0], [0, -1.0, 0]]) @ np.diag((0.8, 0.9, 0.9))
     shape = (190, 180, 170)
     affine[:3, 3] = np.array([0, 15.0, 5.0]) - affine[:3, :3] @ (np.array(shape) / 2)
-    found = segment(simple_head.see(affine, shape), knowing_networks, Pipeline())
-    for side in Side:
-        ours, theirs = joint(found, side), joint(axial_segmentation, side)
-        for bone in ("mc", "tb"):
-            assert np.linalg.norm(centroid(getattr(ours, bone)) - centroid(getattr(theirs, bone))) < 0.5
-            assert cubic_mm(getattr(ours, bone)) == pytest.approx(cubic_mm(getattr(theirs, bone)), rel=0.03)
+    ours = one_joint(simple_head.see(affine, shape), knowing_networks, Side.LEFT)
+    theirs = joint(axial_segmentation, Side.LEFT)
+    for bone in ("mc", "tb"):
+        assert np.linalg.norm(centroid(getattr(ours, bone)) - centroid(getattr(theirs, bone))) < 0.5
+        assert cubic_mm(getattr(ours, bone)) == pytest.approx(cubic_mm(getattr(theirs, bone)), rel=0.03)
 
 
 @pytest.mark.slow
@@ -82,13 +92,11 @@ def test_the_mirrored_head_swaps_the_sides(
     affine = np.array(axial_head.affine)
     affine[0, 3] = -(affine[0, 3] + (axial_head.spatial_shape[2] - 1) * affine[0, 2])
     mirrored = hd.Volume(axial_head.array[:, :, ::-1], affine, coordinate_system="PATIENT")
-    found = segment(mirrored, knowing_networks, Pipeline())
-    for side in Side:
-        ours, theirs = joint(found, side), joint(axial_segmentation, side.other)
-        np.testing.assert_allclose(ours.centre * (-1, 1, 1), theirs.centre, atol=1e-3)
-        for bone in ("mc", "tb"):
-            mask, other = getattr(ours, bone).array[:, :, ::-1] > 0.5, getattr(theirs, bone).array > 0.5
-            assert (mask != other).mean() < 1e-4
+    ours, theirs = one_joint(mirrored, knowing_networks, Side.RIGHT), joint(axial_segmentation, Side.LEFT)
+    np.testing.assert_allclose(ours.centre * (-1, 1, 1), theirs.centre, atol=1e-3)
+    for bone in ("mc", "tb"):
+        mask, other = getattr(ours, bone).array[:, :, ::-1] > 0.5, getattr(theirs, bone).array > 0.5
+        assert (mask != other).mean() < 1e-4
 
 
 @pytest.mark.slow

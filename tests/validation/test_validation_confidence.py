@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy.stats import spearmanr
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.segmentation import grid
@@ -48,7 +49,17 @@ def test_the_table_counts_what_the_flag_hit_and_what_it_missed() -> None:
         for predicted, true in ((0.5, 0.6), (0.5, 0.61), (0.98, 0.55), (0.6, 0.98), (0.99, 0.99))
     ]
     rows = [line for line in confidence.markdown(found) if line.startswith(("| mandibular", "| temporal"))]
-    assert [[cell.strip() for cell in row.split("|")][3:6] for row in rows] == [["2", "1", "1"]] * 2
+    assert [[cell.strip() for cell in row.split("|")][4:7] for row in rows] == [["2", "1", "1"]] * 2
+
+
+def test_the_interval_holds_the_correlation_and_narrows_with_more_joints() -> None:
+    rng = np.random.default_rng(1)
+    true = rng.random(200)
+    predicted = true + 0.3 * rng.standard_normal(200)
+    few, many = (confidence.interval(predicted[:n], true[:n], draws=200) for n in (20, 200))
+    for low, high in (few, many):
+        assert low < spearmanr(predicted, true).statistic < high
+    assert many[1] - many[0] < 0.6 * (few[1] - few[0])
 
 
 def test_the_part_of_the_report(monkeypatch, tmp_path) -> None:
