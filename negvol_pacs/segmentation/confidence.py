@@ -1,10 +1,13 @@
 """How well each bone is outlined, predicted without the truth.
 
 If every voxel were bone with the network's probability p, its outline M (p > 1/2) would have
-the Dice 2 Σ_M p / (Σ p + |M|) with the truth, to first order. Networks are surer of themselves
-than they should be, and the surfaces are moved to the grey values' edges afterwards; so this
-expected Dice E is calibrated: 1 - Dice = a (1 - E)^b. `validation.confidence` fits a and b on
-painted joints from clear to hopeless, and shows on others how well the prediction ranks them.
+the Dice E = 2 Σ_M p / (Σ p + |M|) with the truth, to first order. But networks are surer of
+themselves than they should be, most of all where streaks draw edges; there the grey values'
+edges, to which the surfaces are moved afterwards, lie elsewhere than the outline. The condyle's
+doubt is therefore (1 - E) s^r, where s is the way between the two (`clarity.shift`); the temporal
+bone's, whose thin and cellular parts part them in clear images, too, is 1 - E. The doubt is
+calibrated: 1 - Dice = a doubt^b. `validation.confidence` fits a and b on painted joints from clear
+to hopeless, and shows on others how well the prediction ranks them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,32 +18,39 @@ from scipy.special import expit
 
 from negvol_pacs.anatomy import Structure
 from negvol_pacs.quality import QualityFlag
+from negvol_pacs.segmentation import clarity
 from negvol_pacs.segmentation.masks import MC_RADIUS_MM
 
 Field = NDArray[np.float32]
 
 REACH_MM = MC_RADIUS_MM
 """Around the centre of the condylar head: the whole of MC, and of TB what bounds the joint."""
-CALIBRATION = {Structure.MC: (17.0, 1.785), Structure.TB: (65.9, 2.244)}
-"""a and b, for the bundled weights 0.1.0."""
+CALIBRATION = {Structure.MC: (17.9, 1.473), Structure.TB: (65.9, 2.244)}
+SHIFT_POWER = 0.7
+"""a and b, and r, for the bundled weights 0.1.0; the condyle's from 53 joints of `validation.confidence.draw`: seeds
+3000 to 3012 and 5000 to 5039."""
 LIMITS = {Structure.MC: 0.93, Structure.TB: 0.90}
 """A bone whose predicted Dice is lower is doubtful."""
 _LEAST = 1e-6
+_LEAST_SHIFT_MM = 0.1  # less is rounding
 
 
-def predicted_dice(structure: Structure, odds: Field, radius: Field) -> float:
+def predicted_dice(structure: Structure, bone: clarity.Traced, radius: Field) -> float:
     """Predict the Dice of one bone's mask within `REACH_MM` of the condylar head.
 
     Parameters
     ----------
     structure
         MC or TB.
-    odds
-        Log-odds from the network; 0 is its outline.
+    bone
+        As found.
     radius
         Distance of each voxel from the centre of the condylar head, mm.
     """
-    return calibrated(structure, expected_dice(odds[radius < REACH_MM]))
+    doubt = 1 - expected_dice(bone.odds[radius < REACH_MM])
+    if structure is Structure.MC:
+        doubt *= max(clarity.shift(bone, radius < clarity.REACH_MM), _LEAST_SHIFT_MM) ** SHIFT_POWER
+    return calibrated(structure, doubt)
 
 
 def expected_dice(odds: Field) -> float:
@@ -50,27 +60,27 @@ def expected_dice(odds: Field) -> float:
     return 2 * float(probability[outline].sum(dtype=np.float64)) / total if total else 0.0
 
 
-def calibrated(structure: Structure, expected: float) -> float:
-    """Turn an expected Dice into a predicted one."""
+def calibrated(structure: Structure, doubt: float) -> float:
+    """Turn a doubt into a predicted Dice."""
     factor, power = CALIBRATION[structure]
-    return float(np.clip(1 - factor * max(1 - expected, 0.0) ** power, 0.0, 1.0))
+    return float(np.clip(1 - factor * max(doubt, 0.0) ** power, 0.0, 1.0))
 
 
 def uncalibrated(structure: Structure, predicted: float) -> float:
-    """Return the expected Dice behind a predicted one that is neither 0 nor 1."""
+    """Return the doubt behind a predicted Dice that is neither 0 nor 1."""
     factor, power = CALIBRATION[structure]
-    return float(1 - ((1 - predicted) / factor) ** (1 / power))
+    return float(((1 - predicted) / factor) ** (1 / power))
 
 
-def fit(expected: Sequence[float], true: Sequence[float]) -> tuple[float, float]:
-    """Fit a and b of 1 - Dice = a (1 - E)^b by least squares of the logarithms.
+def fit(doubts: Sequence[float], true: Sequence[float]) -> tuple[float, float]:
+    """Fit a and b of 1 - Dice = a doubt^b by least squares of the logarithms.
 
     Parameters
     ----------
-    expected, true
-        Dice of at least two unlike masks.
+    doubts, true
+        Doubt and Dice of at least two unlike masks.
     """
-    x, y = (np.log(np.maximum(1 - np.asarray(dice), _LEAST)) for dice in (expected, true))
+    x, y = (np.log(np.maximum(lacking, _LEAST)) for lacking in (np.asarray(doubts), 1 - np.asarray(true)))
     power, offset = np.polyfit(x, y, 1)
     return float(np.exp(offset)), float(power)
 

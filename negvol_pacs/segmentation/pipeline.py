@@ -143,8 +143,8 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
     bones = [clarity.Traced(*fields) for fields in zip((mc_odds, tb_odds), outlined, snapped, strict=True)]
     radius = grid.distance_from(geometry, centre)
     unclear = clarity.doubts(image, bones, radius, grid.SPACING_MM)
-    odds = {Structure.MC: mc_odds, Structure.TB: tb_odds}
-    dice = {bone: confidence.predicted_dice(bone, field, radius) for bone, field in odds.items()}
+    named = zip((Structure.MC, Structure.TB), bones, strict=True)
+    dice = {name: confidence.predicted_dice(name, bone, radius) for name, bone in named}
     mc, tb = clip_to_joint(probability(mc), probability(tb), geometry, centre)
     inside = grid.inside_field(volume, geometry)
     masks = JointMasks(

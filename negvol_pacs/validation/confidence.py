@@ -26,7 +26,7 @@ from negvol_pacs.validation.artefacts import Scene, cupping, screw_streaks, thic
 from negvol_pacs.validation.check import Check
 
 SECTION = "Predicted Dice"
-SEED, COUNT = 5000, 30
+SEED, COUNT = 5040, 40
 """No head of this seed or above was drawn for training, nor for `segmentation.confidence.CALIBRATION`."""
 LEAST_RANK = 0.7
 BONES = (Structure.MC, Structure.TB)
@@ -192,8 +192,8 @@ def markdown(outcomes: Sequence[Outcome]) -> list[str]:
         pairs = [(o.predicted[bone] < limit, o.true[bone] < limit) for o in outcomes]
         hits = [sum(pair == kind for pair in pairs) for kind in ((True, True), (False, True), (True, False))]
         inner = [o for o in outcomes if 0 < o.predicted[bone] < 1]
-        expected = [confidence.uncalibrated(bone, o.predicted[bone]) for o in inner]
-        factor, power = confidence.fit(expected, [o.true[bone] for o in inner])
+        doubts = [confidence.uncalibrated(bone, o.predicted[bone]) for o in inner]
+        factor, power = confidence.fit(doubts, [o.true[bone] for o in inner])
         low, high = interval([o.predicted[bone] for o in outcomes], [o.true[bone] for o in outcomes])
         calibration = f"{factor:.3g}, {power:.3g}"
         rows.append([bone.value, f"{low:.2f} to {high:.2f}", f"{limit:g}", *map(str, hits), calibration])

@@ -9,11 +9,17 @@ from scipy.special import expit
 from negvol_pacs.anatomy import Structure
 from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import confidence
+from negvol_pacs.segmentation.clarity import Field, Traced
 from negvol_pacs.training.metrics import dice
 
 RADIUS = np.linalg.norm((np.indices((60, 60, 60)) - 29.5) * 0.8, axis=0).astype(np.float32)
 BONES = (Structure.MC, Structure.TB)
 bones = pytest.mark.parametrize("bone", BONES)
+
+
+def seen(odds: Field, moved_mm: float = 0.2) -> Traced:
+    """A bone whose grey values' edge lies off the network's outline."""
+    return Traced(odds, odds, odds + np.float32(moved_mm))
 
 
 @given(st.floats(0.1, 6), st.integers(0, 2**32 - 1))
@@ -31,7 +37,7 @@ def test_a_network_that_finds_nothing_expects_nothing() -> None:
 @bones
 def test_the_surer_the_network_the_higher_the_prediction(bone: Structure) -> None:
     ball = 10 - RADIUS
-    found = [confidence.predicted_dice(bone, sure * ball, RADIUS) for sure in (0.5, 1, 2, 8)]
+    found = [confidence.predicted_dice(bone, seen(sure * ball), RADIUS) for sure in (0.5, 1, 2, 8)]
     assert all(0 <= value <= 1 for value in found)
     assert found == sorted(found)
     assert found[0] < confidence.LIMITS[bone] < found[-1]
@@ -41,22 +47,29 @@ def test_the_surer_the_network_the_higher_the_prediction(bone: Structure) -> Non
 def test_what_lies_far_from_the_joint_does_not_count(bone: Structure) -> None:
     ball = 10 - RADIUS
     far = np.where(confidence.REACH_MM <= RADIUS, np.float32(0.1), ball)
-    assert confidence.predicted_dice(bone, far, RADIUS) == confidence.predicted_dice(bone, ball, RADIUS)
+    assert confidence.predicted_dice(bone, seen(far), RADIUS) == confidence.predicted_dice(bone, seen(ball), RADIUS)
+
+
+def test_edges_that_lie_off_the_outline_speak_against_the_condyle() -> None:
+    ball = 10 - RADIUS
+    found = [confidence.predicted_dice(Structure.MC, seen(ball, moved), RADIUS) for moved in (0.0, 0.2, 0.5, -1.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > found[1] > found[3]
 
 
 @bones
-@given(expected=st.floats(0.9, 0.9999))
-def test_calibration_rises_and_can_be_undone(bone: Structure, expected: float) -> None:
-    predicted = confidence.calibrated(bone, expected)
+@given(doubt=st.floats(0.0001, 0.1))
+def test_calibration_falls_with_doubt_and_can_be_undone(bone: Structure, doubt: float) -> None:
+    predicted = confidence.calibrated(bone, doubt)
     if 0 < predicted < 1:
-        assert confidence.uncalibrated(bone, predicted) == pytest.approx(expected, abs=1e-6)
-    assert predicted <= confidence.calibrated(bone, expected + 5e-5)
+        assert confidence.uncalibrated(bone, predicted) == pytest.approx(doubt, abs=1e-6)
+    assert predicted >= confidence.calibrated(bone, doubt + 5e-5)
 
 
 @given(st.floats(0.5, 50), st.floats(0.5, 2.5))
 def test_fit_finds_the_law_that_made_the_figures(factor: float, power: float) -> None:
-    expected = np.linspace(0.9, 0.99, 9)
-    found = confidence.fit(expected, 1 - factor * (1 - expected) ** power)
+    doubts = np.linspace(0.01, 0.1, 9)
+    found = confidence.fit(doubts, 1 - factor * doubts**power)
     assert found == pytest.approx((factor, power), rel=1e-6)
 
 
