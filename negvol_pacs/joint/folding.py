@@ -6,7 +6,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.operators import averaging, edges, face_normals
+from negvol_pacs.joint.operators import averaging, edges, face_normals, lengths
 from negvol_pacs.joint.rays import Rays
 
 TOLERANCE_MM = 1e-3  # rays are cast in float32, and booleans are exact only to rounding
@@ -35,8 +35,10 @@ def crossings(mesh: Mesh, among: NDArray[np.bool_] | None = None) -> NDArray[np.
     edge = edges(mesh.triangles)
     if among is not None:
         edge = edge[among[edge].any(axis=1)]
+    rays = Rays(mesh)
+    edge = edge[_meets_something(rays, *(mesh.vertices[edge[:, k]] for k in (0, 1)))]
     start, end = mesh.vertices[edge[:, 0]], mesh.vertices[edge[:, 1]]
-    ray, triangle = Rays(mesh).all_hits(start, end)
+    ray, triangle = rays.all_hits(start, end)
     own = (mesh.triangles[triangle][:, :, None] == edge[ray][:, None, :]).any(axis=(1, 2))
     ray, triangle = ray[~own], triangle[~own]
     corners = mesh.vertices[mesh.triangles[triangle]]
@@ -51,6 +53,13 @@ def crossings(mesh: Mesh, among: NDArray[np.bool_] | None = None) -> NDArray[np.
         inward = _unit(np.cross(normal, side))
         through &= np.einsum("ij,ij->i", point - corners[:, k], inward) > TOLERANCE_MM
     return np.unique(np.concatenate([edge[ray[through]].ravel(), mesh.triangles[triangle[through]].ravel()]))
+
+
+def _meets_something(rays: Rays, start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether segments meet any triangle farther from their ends than those that share them: quickly told."""
+    inset = TOLERANCE_MM / 2
+    length, along = lengths(end - start), _unit(end - start)
+    return rays.distance(start + inset * along, along) < length - 2 * inset
 
 
 def unfold(mesh: Mesh, allowed: NDArray[np.bool_]) -> Mesh:
@@ -93,4 +102,4 @@ def _span(vertices: NDArray[np.float64], average: sparse.csr_matrix, patch: NDAr
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-15))
+    return np.asarray(vectors / np.maximum(lengths(vectors)[:, None], 1e-15))

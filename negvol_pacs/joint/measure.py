@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
 import structlog
-from manifold3d import Manifold
 from numpy.typing import NDArray
 from scipy import ndimage
+from threadpoolctl import ThreadpoolController
 
 from negvol_pacs.anatomy import Side, Structure
 from negvol_pacs.errors import InflationError, JointError
@@ -27,7 +28,7 @@ from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.joint.midsagittal import MidsagittalPlane, find_midsagittal_plane
 from negvol_pacs.joint.rays import Rays
 from negvol_pacs.joint.spaces import measure_spaces
-from negvol_pacs.joint.sphere import ball_over, sphere_volume
+from negvol_pacs.joint.sphere import sphere_volume
 from negvol_pacs.joint.surface import JointSurfaces, build_surfaces, from_manifold, to_manifold
 from negvol_pacs.joint.symmetry import area, compare
 from negvol_pacs.joint.widths import WidthMap, map_widths
@@ -77,6 +78,14 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
         Both sides always. What cannot be measured on one side is a flag there and never
         costs the other side. Deterministic.
     """
+    with _blas().limit(limits=1, user_api="blas"):  # its idle threads spin on the core that the other side needs
+        return _measure(joints, flags)
+
+
+_blas = cache(ThreadpoolController)
+
+
+def _measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags) -> Findings:
     masks = {side: joint for side, joint in joints.items() if isinstance(joint, JointMasks)}
     alone = frozenset({QualityFlag.OTHER_SIDE_MISSING}) if len(masks) < 2 else frozenset()
     with ThreadPoolExecutor(len(Side)) as pool:  # scipy lets them run at once
@@ -122,7 +131,6 @@ class _Joint:
     numbers: dict[Quantity, Measurement] = field(default_factory=dict)
     landmarks: dict[Landmark, NDArray[np.float64]] = field(default_factory=dict)
     widths: WidthMap | None = None
-    near: Manifold | None = None
     surfaces: JointSurfaces | None = field(init=False)
     bone: Rays | None = field(init=False)
 
@@ -243,14 +251,14 @@ class _Joint:
         inflated = above(to_manifold(inflation.mesh), fossa.opening)
         if inflated.is_empty():
             raise InflationError("The inflated condyle does not reach above the opening.")
-        self.near = surfaces.tb_solid(inflated, ball_over(fossa))
-        solid = negative_volume(inflated, surfaces.mc_solid, self.near, fossa.opening)
+        near = surfaces.tb_solid(inflated)
+        solid = negative_volume(inflated, surfaces.mc_solid, near, fossa.opening)
         space = from_manifold(solid)
         if len(crossings(space)):
             raise InflationError("The negative volume crosses itself.")
         self._take(Quantity.NV_VOLUME, volume(space))
         self._take(Quantity.NV_AREA, area(space))
-        self._take(Quantity.FOSSA_AREA, articulating_area(solid, self.near))
+        self._take(Quantity.FOSSA_AREA, articulating_area(solid, near))
         self._take_widths(map_widths(surfaces.mc, inflation, fossa.opening))
         return space
 
@@ -274,8 +282,7 @@ class _Joint:
     def _take_sphere(self, surfaces: JointSurfaces, fossa: Fossa) -> None:
         if QualityFlag.CONDYLE_OUTSIDE_FOSSA in self.flags:
             raise _OutsideFossa("The condyle stands outside the fossa.")
-        bone = surfaces.tb_solid(ball_over(fossa)) if self.near is None else self.near
-        self._take(Quantity.SPHERE, sphere_volume(surfaces.mc_solid, bone, fossa))
+        self._take(Quantity.SPHERE, sphere_volume(surfaces.head, surfaces.bone, fossa))
 
     def _miss(self, quantity: Quantity, reason: QualityFlag) -> None:
         self.numbers.setdefault(quantity, Measurement(quantity, None, flags=frozenset({reason})))

@@ -12,17 +12,16 @@ LARGEST_COTANGENT = 10.0
 def cotangent_stiffness(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> sparse.csr_matrix:
     """Return the positive semi-definite cotangent Laplacian, shape (n, n) (Pinkall and Polthier 1993)."""
     rows, columns, weights = [], [], []
+    corners = [vertices.take(triangles[:, k], axis=0) for k in range(3)]
     for k in range(3):
-        i, j, o = triangles[:, (k + 1) % 3], triangles[:, (k + 2) % 3], triangles[:, k]
-        a, b = vertices[i] - vertices[o], vertices[j] - vertices[o]
-        area = np.linalg.norm(np.cross(a, b), axis=1)
-        cotangent = np.einsum("ij,ij->i", a, b) / np.maximum(area, 1e-12)
-        rows.append(i)
-        columns.append(j)
-        weights.append(np.clip(cotangent, SMALLEST_COTANGENT, LARGEST_COTANGENT) / 2)
-    n = len(vertices)
-    half = sparse.coo_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n, n))
-    coupling = (half + half.T).tocsr()
+        i, j = (k + 1) % 3, (k + 2) % 3
+        a, b = corners[i] - corners[k], corners[j] - corners[k]
+        cotangent = np.einsum("ij,ij->i", a, b) / np.maximum(lengths(cross(a, b)), 1e-12)
+        rows += [triangles[:, i], triangles[:, j]]
+        columns += [triangles[:, j], triangles[:, i]]
+        weights += [np.clip(cotangent, SMALLEST_COTANGENT, LARGEST_COTANGENT) / 2] * 2
+    places = np.concatenate(rows), np.concatenate(columns)
+    coupling = sparse.coo_matrix((np.concatenate(weights), places), (len(vertices), len(vertices))).tocsr()
     return (sparse.diags(np.asarray(coupling.sum(axis=1)).ravel()) - coupling).tocsr()
 
 
@@ -41,15 +40,29 @@ def factorise(matrix: sparse.spmatrix, ordering: str = "NATURAL") -> SuperLU:
 
 def vertex_areas(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
     """Return a third of the adjacent triangles' area at each vertex, mm²."""
-    area = np.linalg.norm(face_normals(vertices, triangles), axis=1) / 6
+    area = lengths(face_normals(vertices, triangles)) / 6
     return np.asarray(np.bincount(triangles.ravel(), np.repeat(area, 3), len(vertices)), dtype=np.float64)
 
 
 def face_normals(vertices: NDArray[np.float64], triangles: NDArray[np.int32]) -> NDArray[np.float64]:
     """Return normals of length twice the triangle's area."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    normals: NDArray[np.float64] = np.cross(b - a, c - a)
-    return normals
+    a, b, c = (vertices.take(triangles[:, k], axis=0) for k in range(3))
+    return cross(b - a, c - a)
+
+
+def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return cross products, shape (n, 3): numpy's takes three times as long."""
+    product = np.empty_like(a)
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        product[:, k] = a[:, i] * b[:, j] - a[:, j] * b[:, i]
+    return product
+
+
+def lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lengths of vectors, shape (n,): numpy's norm takes three times as long."""
+    x, y, z = vectors.T
+    return np.asarray(np.sqrt(x * x + y * y + z * z))
 
 
 def averaging(triangles: NDArray[np.int32], n: int) -> sparse.csr_matrix:

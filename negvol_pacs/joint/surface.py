@@ -11,7 +11,7 @@ from skimage.measure import marching_cubes
 
 from negvol_pacs.errors import SegmentationEmpty, SurfaceError
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.operators import face_normals
+from negvol_pacs.joint.operators import face_normals, lengths
 from negvol_pacs.segmentation.masks import JointMasks
 
 SMOOTHING_VOXELS = 0.5  # moves a surface of 5 mm radius by less than 0.01 mm at 0.4 mm spacing
@@ -31,17 +31,18 @@ class JointSurfaces:
         Surfaces.
     mc_solid
         The condyle as a solid for boolean operations.
-    bone
-        Probability of the temporal bone, of which ``tb`` is the 0.5 level.
+    head, bone
+        Probability of condyle and temporal bone; ``tb`` is the 0.5 level, ``mc`` too but for the slivers.
     """
 
     mc: Mesh
     tb: Mesh
     mc_solid: Manifold
+    head: hd.Volume
     bone: hd.Volume
 
-    def tb_solid(self, *parts: Manifold) -> Manifold:
-        """Return the temporal bone within ``MARGIN_MM`` of the box around some solids, as a solid.
+    def tb_solid(self, near: Manifold) -> Manifold:
+        """Return the temporal bone within ``MARGIN_MM`` of the box around a solid, as a solid.
 
         Its surface is ``tb`` but where the box cuts it. The whole bone would cost booleans ten times their time.
 
@@ -50,16 +51,15 @@ class JointSurfaces:
         SegmentationEmpty
             If there is no bone in the box.
         """
-        boxes = np.array([part.bounding_box() for part in parts])
-        low, high = boxes[:, :3].min(axis=0) - MARGIN_MM, boxes[:, 3:].max(axis=0) + MARGIN_MM
+        box = np.array(near.bounding_box())
+        low, high = box[:3] - MARGIN_MM, box[3:] + MARGIN_MM
         corners = np.stack(np.meshgrid(*np.transpose([low, high]), indexing="ij"), axis=-1).reshape(-1, 3)
         index = self.bone.map_reference_to_indices(corners, round_output=False)
         first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
         last = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, self.bone.spatial_shape)
         if (last <= first).any():
             raise SegmentationEmpty("no temporal bone near the condyle")
-        box = self.bone[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
-        return to_manifold(_surface(box))
+        return to_manifold(_surface(self.bone[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]))
 
 
 def build_surfaces(masks: JointMasks) -> JointSurfaces:
@@ -84,15 +84,14 @@ def build_surfaces(masks: JointMasks) -> JointSurfaces:
         If no closed surface can be built.
     """
     head, skull = _cropped(masks.mc, "condyle"), _cropped(masks.tb, "temporal bone")
-    mc = _pieces(head, "condyle", CRUMB_MM3)
-    label = _nearest_piece(mc, head, masks.centre)
-    condyle = np.where((mc == label) | (head.array < 0.5), _smoothed(head), 0)
-    tb = _pieces(skull, "temporal bone", CRUMB_MM3)
-    bone = np.where((tb > 0) | (skull.array < 0.5), _smoothed(skull), 0)
-    filled = _without_cavities(head, condyle), _without_cavities(skull, bone)
+    condyle, bone = _smoothed(head), _smoothed(skull)
+    mc = _pieces(head, "condyle")
+    condyle[(mc != _nearest_piece(mc, head, masks.centre)) & (head.array >= 0.5)] = 0
+    bone[(_pieces(skull, "temporal bone") == 0) & (skull.array >= 0.5)] = 0
+    head, skull = _without_cavities(head, condyle), _without_cavities(skull, bone)
     tolerance = SIMPLIFY_VOXELS * min(head.spacing)
-    mc_solid = to_manifold(_surface(filled[0])).simplify(tolerance).refine_to_length(LONGEST_EDGE_MM)
-    return JointSurfaces(from_manifold(mc_solid), _surface(filled[1]), mc_solid, filled[1])
+    mc_solid = to_manifold(_surface(head)).simplify(tolerance).refine_to_length(LONGEST_EDGE_MM)
+    return JointSurfaces(from_manifold(mc_solid), _surface(skull), mc_solid, head, skull)
 
 
 def to_manifold(mesh: Mesh) -> Manifold:
@@ -123,7 +122,7 @@ def shared_area(result: Manifold, source: Manifold) -> float:
     total = 0.0
     for start, end, (identity, place) in zip(ends[:-1], ends[1:], _runs(mesh), strict=True):
         if identity in own and np.allclose(place, own[identity], atol=1e-9):
-            total += float(np.linalg.norm(face_normals(vertices, triangles[start:end]), axis=1).sum() / 2)
+            total += float(lengths(face_normals(vertices, triangles[start:end])).sum() / 2)
     return total
 
 
@@ -137,26 +136,29 @@ def _runs(mesh: Mesh64) -> list[tuple[int, NDArray[np.float64]]]:
 
 def _cropped(volume: hd.Volume, name: str) -> hd.Volume:
     """Return the part with any bone, and a margin as wide as the smoothing."""
-    box = ndimage.find_objects((volume.array > 0).view(np.uint8))
-    if not box:
-        raise SegmentationEmpty(f"no {name} in the volume of interest")
-    ends = zip(box[0], volume.spatial_shape, strict=True)
-    return volume[tuple(slice(max(0, side.start - 2), min(size, side.stop + 2)) for side, size in ends)]
+    bone = volume.array > 0
+    box = []
+    for axis, size in enumerate(bone.shape):
+        found = np.flatnonzero(bone.any(axis=tuple({0, 1, 2} - {axis})))
+        if not len(found):
+            raise SegmentationEmpty(f"no {name} in the volume of interest")
+        box.append(slice(max(0, found[0] - 2), min(size, found[-1] + 3)))
+    return volume[tuple(box)]
 
 
 def _smoothed(volume: hd.Volume) -> NDArray[np.float32]:
-    return np.asarray(ndimage.gaussian_filter(volume.array.astype(np.float32), SMOOTHING_VOXELS, truncate=3.0))
+    return np.asarray(ndimage.gaussian_filter(np.asarray(volume.array, np.float32), SMOOTHING_VOXELS, truncate=3.0))
 
 
-def _pieces(volume: hd.Volume, name: str, smallest_mm3: float) -> NDArray[np.int32]:
-    """Label connected pieces of at least ``smallest_mm3``; 0 elsewhere."""
+def _pieces(volume: hd.Volume, name: str) -> NDArray[np.int32]:
+    """Label connected pieces of at least ``CRUMB_MM3``; 0 elsewhere."""
     labels, _ = ndimage.label(volume.array >= 0.5)
     sizes = np.bincount(labels.ravel()) * abs(np.linalg.det(volume.affine[:3, :3]))
-    keep = sizes >= smallest_mm3
+    keep = sizes >= CRUMB_MM3
     keep[0] = False
     if not keep.any():
         raise SegmentationEmpty(f"no {name} in the volume of interest")
-    return np.where(keep[labels], labels, 0).astype(np.int32)
+    return np.asarray(np.where(keep, np.arange(len(keep)), 0).astype(np.int32).take(labels))
 
 
 def _nearest_piece(labels: NDArray[np.int32], volume: hd.Volume, centre: NDArray[np.float64]) -> int:
@@ -169,11 +171,13 @@ def _nearest_piece(labels: NDArray[np.int32], volume: hd.Volume, centre: NDArray
 
 
 def _without_cavities(volume: hd.Volume, probability: NDArray[np.float32]) -> hd.Volume:
-    """Return a probability in place of a volume's own, 1 in cavities that bone encloses."""
-    around, _ = ndimage.label(np.pad(probability < 0.5, 1, constant_values=True))
-    outside = around[0, 0, 0]
-    around = around[1:-1, 1:-1, 1:-1]
-    return volume.with_array(np.where((around > 0) & (around != outside), np.float32(1), probability))
+    """Put a probability in place of a volume's own, and 1 into cavities that bone encloses."""
+    around, spaces = ndimage.label(np.pad(probability < 0.5, 1, constant_values=True))
+    if spaces > 1:
+        inside = np.arange(spaces + 1) > 0
+        inside[around[0, 0, 0]] = False
+        probability[inside.take(around)[1:-1, 1:-1, 1:-1]] = 1
+    return volume.with_array(probability)
 
 
 def _surface(volume: hd.Volume) -> Mesh:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from negvol_pacs.joint.mesh import Mesh
-from negvol_pacs.joint.operators import face_normals
+from negvol_pacs.joint.operators import face_normals, lengths
 from negvol_pacs.joint.rays import Rays
 
 SUBSAMPLES = 20
@@ -124,7 +124,7 @@ def centroid(mesh: Mesh) -> NDArray[np.float64]:
 
 def area(mesh: Mesh) -> float:
     """Surface area, mm²."""
-    return float(np.linalg.norm(face_normals(mesh.vertices, mesh.triangles), axis=1).sum() / 2)
+    return float(lengths(face_normals(mesh.vertices, mesh.triangles)).sum() / 2)
 
 
 def sample(mesh: Mesh, count: int, random: np.random.Generator) -> NDArray[np.float64]:
@@ -150,7 +150,7 @@ def sliced_wasserstein(a: Mesh, b: Mesh) -> float:
     clouds = []
     for mesh in (a, b):
         along = sample_evenly(mesh, CLOUD_POINTS) @ _directions(DIRECTIONS).T
-        clouds.append(np.sort(along, axis=0))
+        clouds.append(np.sort(np.ascontiguousarray(along.T), axis=1))
     return float(np.abs(clouds[0] - clouds[1]).mean())
 
 
@@ -164,7 +164,7 @@ def _directions(count: int) -> NDArray[np.float64]:
 
 def _triangles_at(mesh: Mesh, share: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the triangles in which shares, 0 to 1, of the whole area are reached."""
-    weight = np.cumsum(np.linalg.norm(face_normals(mesh.vertices, mesh.triangles), axis=1))
+    weight = np.cumsum(lengths(face_normals(mesh.vertices, mesh.triangles)))
     return np.asarray(np.searchsorted(weight, share * weight[-1]).clip(max=len(weight) - 1))
 
 
