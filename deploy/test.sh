@@ -12,4 +12,4 @@ say "Style and types"
 "$venv/bin/mypy"
 say "Tests"
 export TCP_NODELAY=1 # dcmtk and Orthanc wait about 45 ms an instance without it
-exec "$venv/bin/python" -m pytest --numprocesses auto --dist loadfile "$@" # a file stays in one process: its fixtures are dear
+exec "$venv/bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@" # a file stays in one process: its fixtures are dear

@@ -77,7 +77,7 @@ def train(
     ] = Path("runs"),
 ) -> None:
     """Train a network on synthetic heads and outlined cases, and write it as a MONAI bundle with its model card."""
-    from negvol_pacs.segmentation.weights import models_folder
+    from negvol_pacs.segmentation.shipped import models_folder
     from negvol_pacs.training import finetune as loop
     from negvol_pacs.training.recipe import load_recipe
     from negvol_pacs.training.train import train as run

@@ -21,8 +21,9 @@ from torch import nn
 from negvol_pacs.errors import WeightsError
 from negvol_pacs.segmentation.intensity import AIR, METAL
 from negvol_pacs.segmentation.networks import target
+from negvol_pacs.segmentation.shipped import WEIGHTS
 
-INFERENCE, METADATA, WEIGHTS = "configs/inference.json", "configs/metadata.json", "models/model.safetensors"
+INFERENCE, METADATA = "configs/inference.json", "configs/metadata.json"
 CARD = "docs/README.md"
 SEALED = (INFERENCE, WEIGHTS)
 """Files whose hashes stand in the metadata; the weights are the last."""

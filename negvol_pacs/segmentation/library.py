@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from negvol_pacs.errors import WeightsError
-from negvol_pacs.segmentation.bundle import CARD, INFERENCE, METADATA, WEIGHTS, read_json
-from negvol_pacs.segmentation.weights import BUNDLES, load_bundle, models_folder
+from negvol_pacs.segmentation.bundle import CARD, INFERENCE, METADATA, read_json
+from negvol_pacs.segmentation.shipped import BUNDLES, WEIGHTS, models_folder
+from negvol_pacs.segmentation.weights import load_bundle
 
 LARGEST_BYTES = 64 << 20
 """Of one file of a bundle."""

@@ -1,7 +1,6 @@
 """The networks' weights: MONAI bundles with safetensors, never pickles."""
 
 import hashlib
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-import negvol_pacs
 from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import WeightsError
-from negvol_pacs.segmentation.bundle import INFERENCE, METADATA, SEALED, WEIGHTS, digest, read_json
+from negvol_pacs.segmentation.bundle import INFERENCE, METADATA, SEALED, digest, read_json
 from negvol_pacs.segmentation.networks import build_network
-
-BUNDLES = ("localizer", "bones")
+from negvol_pacs.segmentation.shipped import BUNDLES, WEIGHTS, models_folder
 
 
 @dataclass(frozen=True)
@@ -65,22 +62,6 @@ class Networks:
     device: torch.device
     sha256: str
     version: str
-
-
-def models_folder() -> Path:
-    """Find the bundles that came with the package: beside it, or in the installation's data folder.
-
-    Raises
-    ------
-    WeightsError
-        If there are none.
-    """
-    beside = Path(negvol_pacs.__file__).resolve().parents[1] / "models"
-    installed = Path(sysconfig.get_path("data")) / "share" / "negvol-pacs" / "models"
-    for folder in (beside, installed):
-        if (folder / BUNDLES[0] / WEIGHTS).is_file():
-            return folder
-    raise WeightsError(f"No model bundles in {beside} or {installed}; set pipeline.models or run negvol train.")
 
 
 def resolve_device(options: Pipeline) -> torch.device:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from negvol_pacs.errors import TrainingError
-from negvol_pacs.segmentation.bundle import INFERENCE, METADATA, WEIGHTS, read_json
+from negvol_pacs.segmentation.bundle import INFERENCE, METADATA, read_json
 from negvol_pacs.segmentation.networks import ARCHITECTURES, architecture
-from negvol_pacs.segmentation.weights import Bundle, load_bundle, models_folder
+from negvol_pacs.segmentation.shipped import WEIGHTS, models_folder
+from negvol_pacs.segmentation.weights import Bundle, load_bundle
 from negvol_pacs.training.cases.case import Dataset
 from negvol_pacs.training.cases.examples import plain_example, real_joints
 from negvol_pacs.training.dataset import JointExample

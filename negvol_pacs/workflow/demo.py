@@ -20,7 +20,7 @@ from negvol_pacs.errors import DeliveryFailed, NegvolError, NetworkError, NoSuit
 from negvol_pacs.network.sender import echo, send
 from negvol_pacs.report.reading import read_findings
 from negvol_pacs.report.table import findings_table
-from negvol_pacs.segmentation.weights import models_folder
+from negvol_pacs.segmentation.shipped import models_folder
 from negvol_pacs.series.selection import read_headers
 from negvol_pacs.storage.records import Generation, ResultKind, State
 from negvol_pacs.workflow import layout, process

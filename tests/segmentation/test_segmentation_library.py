@@ -17,7 +17,8 @@ from negvol_pacs.errors import WeightsError
 from negvol_pacs.segmentation.bundle import save_bundle
 from negvol_pacs.segmentation.library import entries, install
 from negvol_pacs.segmentation.networks import VNet
-from negvol_pacs.segmentation.weights import BUNDLES, load_networks, models_folder
+from negvol_pacs.segmentation.shipped import BUNDLES, models_folder
+from negvol_pacs.segmentation.weights import load_networks
 
 ARGUMENTS = {"channels": [2, 4], "convolutions": [1, 1]}
 _VERSIONS = ("monai_version", "pytorch_version", "numpy_version", "required_packages_version")

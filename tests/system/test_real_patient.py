@@ -86,7 +86,7 @@ def results(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     found = {}
     for name, options in GRIDS.items():
         folder = tmp_path_factory.mktemp(name)
-        write_phantom(folder / "ct", 5, from_labels=labels, spacing_mm=0.4, **options)
+        write_phantom(folder / "ct", 5, from_labels=labels, spacing_mm=0.5, **options)
         command = [*NEGVOL, "process", folder / "ct", "--out", folder / "results"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr

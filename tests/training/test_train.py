@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from negvol_pacs.errors import ConfigError, TrainingError
-from negvol_pacs.segmentation.weights import BUNDLES, load_networks, models_folder
+from negvol_pacs.segmentation.shipped import BUNDLES, models_folder
+from negvol_pacs.segmentation.weights import load_networks
 from negvol_pacs.training.batches import soft_target, whole
 from negvol_pacs.training.dataset import JointExample
 from negvol_pacs.training.learner import Learner
