@@ -12,6 +12,7 @@ class QualityFlag(StrEnum):
     JOINT_NOT_FOUND = "Joint not found"
     PART_OUTSIDE_FIELD = "Part of the joint outside the field of view"
     SEGMENTATION_DOUBTFUL = "Segmentation doubtful"
+    SMALLER_WINDOWS = "Segmented in smaller windows: the GPU's memory was short"
     IMAGE_NOISY = "Image too noisy around the joint"
     SURFACES_UNCLEAR = "Bone surfaces unclear in the image"
     BONE_CONTACT = "Condyle and temporal bone touch"

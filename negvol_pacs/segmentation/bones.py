@@ -8,10 +8,11 @@ import scipy.ndimage as ndi
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import SegmentationEmpty
+from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import grid
 from negvol_pacs.segmentation.intensity import normalise_voi
 from negvol_pacs.segmentation.masks import clip_to_joint, head_centre
@@ -19,6 +20,8 @@ from negvol_pacs.segmentation.memory import Place, with_memory
 from negvol_pacs.segmentation.weights import Bundle
 
 _OVERLAP = 0.5
+_SMALLER = (0.75,)
+"""Share of the window's edge that will do where the GPU's memory is short."""
 _RECENTRE_MM = 4.0
 _SEARCH_MM = 23.0
 SUREST = 8.0
@@ -35,11 +38,14 @@ class Outline:
         Logarithm of the odds of the bone against all else, on one isotropic LPS grid; 0 is the surface.
     centre
         Centre of the condylar head, LPS mm.
+    flags
+        What is to be known of how it was seen.
     """
 
     mc: hd.Volume
     tb: hd.Volume
     centre: NDArray[np.float64]
+    flags: frozenset[QualityFlag]
 
 
 def outline(volume: hd.Volume, centre: NDArray[np.float64], side: Side, bundle: Bundle) -> Outline:
@@ -74,16 +80,17 @@ def _look(volume: hd.Volume, centre: NDArray[np.float64], side: Side, bundle: Bu
     if not inside.any():
         raise SegmentationEmpty("The volume of interest lies outside the field of view.")
     step = -1 if side is Side.LEFT else 1
-    mc, tb = log_odds(normalise_voi(image[:, :, ::step], inside[:, :, ::step]), bundle)[..., ::step]
+    odds, flags = log_odds(normalise_voi(image[:, :, ::step], inside[:, :, ::step]), bundle)
+    mc, tb = odds[..., ::step]
     mc, tb = np.where(inside, mc, -SUREST), np.where(inside, tb, -SUREST)
     condyle, _ = clip_to_joint(sigmoid(mc), sigmoid(tb), geometry, _rough_centre(mc, geometry, centre))
     found = head_centre(grid.on_grid(condyle, geometry))
-    return Outline(grid.on_grid(mc, geometry), grid.on_grid(tb, geometry), found)
+    return Outline(grid.on_grid(mc, geometry), grid.on_grid(tb, geometry), found, flags)
 
 
 @torch.inference_mode()
-def log_odds(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
-    """Log-odds of MC and TB, shape (2, z, y, x), clipped to ±8.
+def log_odds(image: NDArray[np.float32], bundle: Bundle) -> tuple[NDArray[np.float32], frozenset[QualityFlag]]:
+    """Log-odds of MC and TB.
 
     Parameters
     ----------
@@ -91,21 +98,28 @@ def log_odds(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
         Normalised VOI of a right joint (or a mirrored left one), shape (z, y, x).
     bundle
         The bones' network: logits of background, MC, TB.
+
+    Returns
+    -------
+    odds
+        Shape (2, z, y, x), clipped to ±8.
+    flags
+        ``SMALLER_WINDOWS`` where the GPU's memory did not suffice for those of the training.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(image))[None, None]
 
-    def infer(place: Place) -> Tensor:
+    def infer(module: nn.Module, place: Place) -> Tensor:
         logits: Tensor = sliding_window_inference(
-            tensor.to(place.store), bundle.window, 1, place.module, overlap=_OVERLAP, mode="gaussian",
+            tensor.to(place.store), place.window(bundle.window), 1, module, overlap=_OVERLAP, mode="gaussian",
             padding_mode="replicate", sw_device=place.device, device=place.store,
         )  # fmt: skip
         return logits
 
-    logits = with_memory(bundle.module, infer)
+    logits, place = with_memory(bundle.module, infer, _SMALLER)
     background, mc, tb = logits[0].float()
     odds = torch.stack((mc - torch.logaddexp(background, tb), tb - torch.logaddexp(background, mc)))
-    result: NDArray[np.float32] = odds.clamp(-SUREST, SUREST).cpu().numpy()
-    return result
+    flags = frozenset({QualityFlag.SMALLER_WINDOWS}) if place.share < 1 else frozenset()
+    return odds.clamp(-SUREST, SUREST).cpu().numpy(), flags
 
 
 def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 from skimage.filters import threshold_minimum
-from torch import Tensor
+from torch import Tensor, nn
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointError, JointNotFound, JointOutsideField, NoHead
@@ -98,18 +98,20 @@ def head_grid(body: Body, bundle: Bundle) -> hd.VolumeGeometry:
 def heat_maps(image: NDArray[np.float32], bundle: Bundle) -> NDArray[np.float32]:
     """Probabilities of the right and of the left joint, shape (2, z, y, x).
 
-    The network sees the head and its mirror image, so that no side is preferred.
+    The network sees the head and its mirror image, so that no side is preferred; always as a
+    whole, since a part of a head does not tell where the joints are.
     """
     tensor = torch.from_numpy(normalise_head(image))[None, None]
 
-    def infer(place: Place) -> Tensor:
+    def infer(module: nn.Module, place: Place) -> Tensor:
         whole = tensor.to(place.store)
-        seen = place.module(whole.to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
-        mirrored = place.module(whole.flip(-1).to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
-        mean: Tensor = (seen + mirrored.flip((0, -1))) / 2
-        return mean
+        seen = module(whole.to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
+        mirrored = module(whole.flip(-1).to(place.device)).softmax(dim=1)[0, 1:].to(place.store)
+        both: Tensor = (seen + mirrored.flip((0, -1))) / 2
+        return both
 
-    result: NDArray[np.float32] = with_memory(bundle.module, infer).float().cpu().numpy()
+    mean, _ = with_memory(bundle.module, infer)
+    result: NDArray[np.float32] = mean.float().cpu().numpy()
     return result
 
 

@@ -155,7 +155,7 @@ def _masks(volume: hd.Volume, seen: Outline, side: Side, options: Pipeline, line
         inside=None if inside.all() else grid.on_grid(inside, geometry),
         dice=dice,
     )
-    return replace(masks, flags=_doubts(masks) | unclear | confidence.doubts(dice))
+    return replace(masks, flags=seen.flags | _doubts(masks) | unclear | confidence.doubts(dice))
 
 
 def _centre(mc: NDArray[np.float32], geometry: hd.VolumeGeometry, rough: NDArray[np.float64]) -> NDArray[np.float64]:

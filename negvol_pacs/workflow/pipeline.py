@@ -15,6 +15,7 @@ from negvol_pacs.config import Config, Pipeline, Profile
 from negvol_pacs.errors import SegmentationEmpty
 from negvol_pacs.joint.findings import Findings
 from negvol_pacs.joint.measure import measure
+from negvol_pacs.quality import QualityFlag
 from negvol_pacs.report.algorithm import Algorithm
 from negvol_pacs.report.arrays import save_widths
 from negvol_pacs.report.change import Changes, changes_since
@@ -66,9 +67,19 @@ class Result:
     changes: Changes | None = None
 
 
-def algorithm(networks: Networks, options: Pipeline) -> Algorithm:
-    """Name, version and weights of this pipeline; an option that changes numbers is part of its version."""
-    version = __version__ if options.tb_enhancement else f"{__version__}+unenhanced"
+def algorithm(networks: Networks, options: Pipeline, findings: Findings | None = None) -> Algorithm:
+    """Name, version and weights of this pipeline; what changes numbers is part of its version.
+
+    Parameters
+    ----------
+    networks, options
+        What it works with.
+    findings
+        What it found: these tell whether memory was short.
+    """
+    flags = frozenset().union(*(joint.flags for joint in findings.joints.values())) if findings else frozenset()
+    unusual = {"unenhanced": not options.tb_enhancement, "windows": QualityFlag.SMALLER_WINDOWS in flags}
+    version = "+".join([__version__, *(name for name, is_so in unusual.items() if is_so)])
     return Algorithm(name="negvol-pacs", version=version, weights_sha256=networks.sha256)
 
 
@@ -135,7 +146,7 @@ def process_series(
     tell("Measuring the joints", 0.70)
     findings = measure(segmentation.joints, selection.flags | segmentation.flags)
     tell("Writing the results", 0.85)
-    made_by = algorithm(networks, config.pipeline)
+    made_by = algorithm(networks, config.pipeline, findings)
     seg = sr = changes = None
     if profile.results != "measurements":
         kind = profile.segmentation

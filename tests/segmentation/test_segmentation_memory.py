@@ -1,14 +1,17 @@
-"""CUDA out of memory, raised where the network runs: less of the GPU, then the CPU, and the same answer."""
+"""CUDA out of memory, raised where the network runs: less of the GPU, smaller windows, then the CPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from structlog.testing import capture_logs
 from torch import Tensor, nn
 
+from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation import memory
 from negvol_pacs.segmentation.bones import log_odds
 from negvol_pacs.segmentation.localization import heat_maps
@@ -16,73 +19,115 @@ from negvol_pacs.segmentation.memory import Place, with_memory
 from negvol_pacs.segmentation.networks import VNet
 from negvol_pacs.segmentation.weights import Bundle
 
-CPU = torch.device("cpu")
-IMAGE = np.random.default_rng(1).normal(size=(24, 16, 16)).astype(np.float32)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+IMAGE = np.random.default_rng(1).normal(size=(40, 32, 32)).astype(np.float32)
+WINDOW, SMALLER = 32, 16
+SHORT = {QualityFlag.SMALLER_WINDOWS}
 
 
 class Short(nn.Module):
-    """A network that the GPU has no memory for in the first ``times`` windows that it sees."""
+    """A network that the GPU has no memory for: at first, or in windows that are too large."""
 
-    def __init__(self, network: nn.Module, times: int) -> None:
+    def __init__(self, network: nn.Module, times: int, largest: int) -> None:
         super().__init__()
-        self.network, self.left = network, times
+        self.network, self.left, self.largest = network, times, largest
+        self.seen: list[int] = []
 
     def forward(self, image: Tensor) -> Tensor:
-        if self.left:
-            self.left -= 1
+        self.left -= 1
+        if self.left >= 0 or image.numel() > self.largest:
             raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.seen.append(image.shape[-1])
         return self.network(image)
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The places of a network on a GPU, all of them really on the CPU."""
+    places = memory.places
 
-    def places(module: nn.Module) -> Iterator[Place]:
-        for _ in range(3):
-            yield Place(module, CPU, CPU)
+    def on_cpu(_device: torch.device, smaller: Sequence[float] = ()) -> Iterator[Place]:
+        return (replace(place, device=CPU, store=CPU) for place in places(CUDA, smaller))
 
-    monkeypatch.setattr(memory, "places", places)
+    monkeypatch.setattr(memory, "places", on_cpu)
 
 
-def bundle(times: int = 0) -> Bundle:
+def bundle(times: int = 0, largest: int = WINDOW**3, window: int = WINDOW) -> Bundle:
     torch.manual_seed(0)
     network = VNet(channels=(2, 4), convolutions=(1, 1)).eval()
-    return Bundle(Short(network, times), 1.0, (16, 16, 16), "1")
+    return Bundle(Short(network, times, largest), 1.0, (window,) * 3, "1")
 
 
-@pytest.mark.parametrize("function", [log_odds, heat_maps])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("function", "times"), [(log_odds, 1), (heat_maps, 1), (heat_maps, 2)])
 @pytest.mark.usefixtures("gpu")
-def test_the_answer_is_the_same_wherever_there_is_memory(function: Callable[..., Any], times: int) -> None:
+def test_the_answer_is_the_same_where_the_windows_are(function: Callable[..., Any], times: int) -> None:
+    enough = {"largest": IMAGE.size}
     with capture_logs() as logs:
-        found = function(IMAGE, bundle(times))
+        found, *flags = _tuple(function(IMAGE, bundle(times, **enough)))
     assert [log["event"] for log in logs] == times * ["gpu-memory-short"]
-    np.testing.assert_array_equal(found, function(IMAGE, bundle()))
+    assert not any(flags)
+    np.testing.assert_array_equal(found, _tuple(function(IMAGE, bundle(**enough)))[0])
+
+
+def _tuple(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_smaller_windows_do_where_there_is_no_memory_for_those_of_the_training() -> None:
+    short = bundle(largest=SMALLER**3)
+    with capture_logs() as logs:
+        found, flags = log_odds(IMAGE, short)
+    assert [log["share"] for log in logs] == [1.0, 1.0]
+    assert set(short.module.seen) == {SMALLER}
+    assert flags == SHORT
+    np.testing.assert_array_equal(found, log_odds(IMAGE, bundle(window=SMALLER))[0])
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_cpu_sees_the_windows_of_the_training() -> None:
+    short = bundle(times=3)
+    found, flags = log_odds(IMAGE, short)
+    assert set(short.module.seen) == {WINDOW}
+    assert not flags
+    np.testing.assert_array_equal(found, log_odds(IMAGE, bundle())[0])
 
 
 @pytest.mark.usefixtures("gpu")
 def test_nowhere_enough_is_an_error() -> None:
     with pytest.raises(MemoryError):
-        log_odds(IMAGE, bundle(3))
+        log_odds(IMAGE, bundle(largest=SMALLER**3 - 1))
 
 
-def test_a_gpu_is_used_wholly_then_for_windows_then_not_at_all() -> None:
-    module = nn.Linear(1, 1, device="meta")  # stands for the GPU: what is no CPU
-    tried = []
-
-    def infer(place: Place) -> Tensor:
-        tried.append((place.device.type, place.store.type))
-        if place.device.type != "cpu":
-            raise torch.OutOfMemoryError
-        return torch.zeros(1)
-
-    with pytest.raises(NotImplementedError, match="meta"):  # has no data to copy; a GPU has
-        with_memory(module, infer)
-    assert tried == [("meta", "meta"), ("meta", "cpu")]
+def test_a_gpu_is_used_wholly_then_for_windows_then_for_smaller_ones_then_not_at_all() -> None:
+    assert list(memory.places(CUDA, (0.75, 0.5))) == [
+        Place(CUDA, CUDA),
+        Place(CUDA, CPU),
+        Place(CUDA, CPU, 0.75),
+        Place(CUDA, CPU, 0.5),
+        Place(CPU, CPU),
+    ]
 
 
 def test_on_a_cpu_there_is_one_place_and_nothing_is_copied() -> None:
     module = nn.Linear(1, 1)
-    (place,) = memory.places(module)
-    assert (place.module, place.device, place.store) == (module, CPU, CPU)
+    used: list[nn.Module] = []
+    result, place = with_memory(module, lambda here, _place: used.append(here) or torch.zeros(1), (0.5,))
+    assert (result, used, place) == (torch.zeros(1), [module], Place(CPU, CPU))
+
+
+def test_off_the_gpu_the_network_is_a_copy() -> None:
+    module = nn.Linear(1, 1, device="meta")  # stands for the GPU: what is no CPU, but has no data to copy
+
+    def infer(_module: nn.Module, place: Place) -> Tensor:
+        assert place.device.type == "meta"
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(NotImplementedError, match="meta"):
+        with_memory(module, infer)
+
+
+@pytest.mark.parametrize(("trained", "expected"), [((88, 88, 88), (64, 64, 64)), ((128, 96, 16), (96, 64, 16))])
+def test_edges_of_smaller_windows_suit_every_network(trained: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert Place(CPU, CPU, 0.75).window(trained) == expected
+    assert Place(CPU, CPU).window(trained) == trained
