@@ -44,9 +44,16 @@ def serve(
         raise typer.Exit(_supervise(settings, config_file))
     try:
         _run(only, settings, config_file)
-    except NegvolError as error:
-        structlog.get_logger().error("process-failed", code=error.code, reason=str(error))
-        raise typer.Exit(exit_code(error)) from error
+    except Exception as error:
+        code = process.ailment(error)
+        if isinstance(error, NegvolError):
+            code, said = code or exit_code(error), error.code
+        elif code is not None:
+            said = code.name.lower().replace("_", "-")
+        else:
+            raise
+        structlog.get_logger().error("process-failed", code=said, reason=str(getattr(error, "orig", error)))
+        raise typer.Exit(code) from error
 
 
 def web(config_file: ConfigFile = DEFAULT_CONFIG) -> None:

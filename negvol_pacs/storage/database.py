@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -112,16 +113,30 @@ def put(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> N
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether this is how a database's driver says that the disk is full."""
+    """Tell whether a full disk is behind an error: one of the system, of a database's driver, or of this package."""
+    return any(isinstance(cause, DiskFull) or _tells_full(cause) for cause in _causes(error))
+
+
+def _tells_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+        return True
     # SQLite maps its shared memory from the disk, too, and says so differently when that cannot grow.
     shared_memory = getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
     return shared_memory or "disk is full" in str(error) or "No space left" in str(error)
 
 
 def is_damaged(error: BaseException | None) -> bool:
-    """Tell whether this is how SQLite says that a database is damaged, or none."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more precisely what
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    """Tell whether a damaged database is behind an error, or a file that is none."""
+    # The rest of the code says more precisely what.
+    codes = {getattr(cause, "sqlite_errorcode", 0) & 0xFF for cause in _causes(error)}
+    known = any(isinstance(cause, DatabaseDamaged) for cause in _causes(error))
+    return known or not codes.isdisjoint((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager
@@ -131,9 +146,9 @@ def _translated() -> Iterator[None]:
     except IntegrityError:
         raise
     except DBAPIError as error:
-        if is_full(error.orig):
+        if is_full(error):
             raise DiskFull("no space left for the ledger") from error
-        if is_damaged(error.orig):
+        if is_damaged(error):
             raise DatabaseDamaged(f"the ledger is damaged: {error.orig}; {REMEDY}") from error
         raise StorageError(f"the ledger cannot be used: {error.orig}") from error
 
@@ -170,7 +185,8 @@ def _reserve(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StorageError(f"the ledger cannot be opened: {path}: {error.strerror}") from error
+        kind = DiskFull if is_full(error) else StorageError
+        raise kind(f"the ledger cannot be opened: {path}: {error.strerror}") from error
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -9,7 +9,6 @@ begins with a preamble of zeros (a sender's preamble could make it a program, CV
 """
 
 import contextlib
-import errno
 import hashlib
 import mmap
 import os
@@ -29,6 +28,7 @@ from pydicom.uid import UID
 
 from negvol_pacs.errors import DiskFull, MalformedObject, StorageError
 from negvol_pacs.storage import durable, place
+from negvol_pacs.storage.database import is_full
 from negvol_pacs.storage.identify import Identity, identify, is_uid
 from negvol_pacs.storage.ledger import Ledger
 from negvol_pacs.storage.orphans import collect
@@ -149,8 +149,7 @@ class Incoming:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            kind = DiskFull if full else StorageError
+            kind = DiskFull if is_full(error) else StorageError
             self.failure = kind(f"the object cannot be written: {error.strerror}")
 
 

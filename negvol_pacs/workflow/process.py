@@ -33,6 +33,15 @@ class Exit(IntEnum):
     CONFIG = 78
 
 
+def ailment(error: BaseException) -> Exit | None:
+    """Exit code where a full disk or a damaged database is behind an error, else None."""
+    from negvol_pacs.storage.database import is_damaged, is_full  # not for every command: its libraries take time
+
+    if is_full(error):
+        return Exit.DISK_FULL
+    return Exit.DAMAGED if is_damaged(error) else None
+
+
 def environment() -> dict[str, str]:
     """Environment for a child process that must not outlive this one."""
     return os.environ | {_PARENT: str(os.getpid())}

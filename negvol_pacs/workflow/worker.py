@@ -4,17 +4,14 @@ import os
 import shutil
 import threading
 import time
-from errno import ENOSPC
 from pathlib import Path
 
 import structlog
 import torch
 
 from negvol_pacs.config import Config, Pipeline
-from negvol_pacs.errors import DatabaseDamaged, DiskFull
 from negvol_pacs.network.audit.trail import recording
 from negvol_pacs.segmentation.weights import Networks, load_networks, resolve_device, weights_hashes
-from negvol_pacs.storage.database import is_damaged, is_full
 from negvol_pacs.storage.lifesigns import LifeSign
 from negvol_pacs.workflow import layout, process
 from negvol_pacs.workflow.engine import Engine, migrate
@@ -126,21 +123,8 @@ def _wait_for_space(state: Path, least: int, stop: threading.Event, service: Ser
 
 def _end_if_unusable(error: Exception) -> None:
     """End the process at an error that only a fresh one, or more space, can mend."""
-    if _is_disk_full(error):
-        code = Exit.DISK_FULL
-    elif isinstance(error, DatabaseDamaged) or is_damaged(error):
-        code = Exit.DAMAGED
-    elif isinstance(error, torch.AcceleratorError):
-        code = Exit.UNUSABLE
-    else:
+    code = Exit.UNUSABLE if isinstance(error, torch.AcceleratorError) else process.ailment(error)
+    if code is None:
         return
     _log.critical("worker-unusable", error=str(error), exit_code=int(code))
     os._exit(code)
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno == ENOSPC) or is_full(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from structlog.testing import capture_logs
 from torch import Tensor, nn
 

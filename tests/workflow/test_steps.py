@@ -14,6 +14,7 @@ from pydicom import dcmread
 
 from negvol_pacs.config import Config, Delivery, Destination, Limits, Node, Profile
 from negvol_pacs.errors import DatabaseDamaged, DiskFull, NoHead, StorageError
+from negvol_pacs.storage.database import is_full
 from negvol_pacs.storage.inbox import Origin
 from negvol_pacs.storage.performed import Step, StepState
 from negvol_pacs.storage.records import DeliveryState, Result, ResultKind, State
@@ -21,7 +22,7 @@ from negvol_pacs.workflow import layout, pipeline
 from negvol_pacs.workflow.delivery import Deliveries
 from negvol_pacs.workflow.engine import Lost
 from negvol_pacs.workflow.steps import Steps
-from negvol_pacs.workflow.worker import _end_if_unusable, _is_disk_full
+from negvol_pacs.workflow.worker import _end_if_unusable
 
 STUDY = "1.2.826.0.1.3680043.8.498.7"
 RESULT = "2.25.1"
@@ -274,7 +275,7 @@ def test_each_called_ae_title_has_its_profile_and_what_retention_removed_is_made
 def test_a_full_disk_is_recognised_below_other_errors(error, full):
     wrapped = RuntimeError("the step failed")
     wrapped.__cause__ = error
-    assert _is_disk_full(error) is _is_disk_full(wrapped) is full
+    assert is_full(error) is is_full(wrapped) is full
 
 
 @pytest.mark.parametrize(
