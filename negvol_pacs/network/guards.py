@@ -200,7 +200,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         self.limits, self.prepare, self.on_turn = limits, prepare, on_turn
         self._secured, self._on_refused, self._admits = secured, on_refused, admits
         self._connections: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         wake = (evt.EVT_CONN_CLOSE, _wake)
         super().__init__(
             ae, address, ae.ae_title, ae.supported_contexts, evt_handlers=[*handlers, wake], request_handler=_Handler
@@ -211,6 +211,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Connections that are being served."""
         with self._lock:
             return self._connections.total()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait until no connection is being served any more; return whether that is so."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._connections.total(), seconds)
 
     def service_actions(self) -> None:
         """Show that the loop turns."""
@@ -273,6 +278,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         with self._lock:
             self._connections[address] -= 1
             self._connections = +self._connections
+            self._lock.notify_all()
 
 
 class _Handler(RequestHandler):  # type: ignore[misc]

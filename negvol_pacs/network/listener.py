@@ -35,6 +35,8 @@ _STATUS: tuple[tuple[type[StorageError], int], ...] = (
 """PS3.4 table B.2-1 and PS3.7 annex C; the first that fits."""
 
 _COERCED = 0xB000
+_ENDING_S = 5.0
+"""What an association leaves to be entered when it has ended takes no longer."""
 
 _log = structlog.get_logger()
 
@@ -157,7 +159,7 @@ class Listener:
         self._door.reload(config)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Accept no more, let open associations finish for ``grace_s``, then abort them."""
+        """Accept no more, let open associations finish for ``grace_s``, then abort them; their end is in the ledger."""
         server, thread, self._server, self._thread = self._server, self._thread, None, None
         if server is None or thread is None:
             return
@@ -168,6 +170,7 @@ class Listener:
             assoc.join(max(0.0, deadline - time.monotonic()))
             if assoc.is_alive():
                 assoc.abort()
+        server.wait_until_idle(_ENDING_S)
         self._committer.stop()
         _log.info("listener-stopped")
 

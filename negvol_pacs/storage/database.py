@@ -1,9 +1,10 @@
 """The ledger's database (SQLite, or PostgreSQL): how it is opened, and its transactions."""
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,21 @@ def require_whole(path: Path) -> None:
         raise DatabaseDamaged(f"{path} is damaged: {found}; {REMEDY}")
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let no other process make a database in a folder meanwhile; the kernel lets go when this one dies.
+
+    Where two turn a new SQLite file to its write-ahead log at once, one is told at once that the
+    database is locked, however long it would have waited.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Database:
     """Connections to the ledger's database; may be shared by threads.
 
@@ -59,13 +75,14 @@ class Database:
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         self._engine = _reading_engine(url) if read_only else _create_engine(url)
-        found = self._version() if read_only else self._made_version()
+        found = self._version() if read_only else self._made_version(url)
         if found != VERSION:
             self.close()
             raise StorageError(f"the ledger is of version {found}, this program needs version {VERSION}")
 
-    def _made_version(self) -> int:
-        with self.writing() as connection:
+    def _made_version(self, url: str) -> int:
+        file = _file(url)
+        with nullcontext() if file is None else alone(file.parent), self.writing() as connection:
             METADATA.create_all(connection)
             found: int | None = connection.scalar(_VERSION)
             if found is None:
@@ -154,10 +171,10 @@ def _translated() -> Iterator[None]:
 
 
 def _create_engine(url: str) -> sa.Engine:
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    parsed, file = sa.make_url(url), _file(url)
+    if file is None:
         return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
-    _reserve(Path(parsed.database or ""))
+    _reserve(file)
     arguments = {"timeout": BUSY_TIMEOUT_S}
     engine = sa.create_engine(
         parsed, connect_args=arguments, pool_size=8, max_overflow=-1, hide_parameters=True
@@ -165,6 +182,12 @@ def _create_engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None where it is none."""
+    parsed = sa.make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def _reading_engine(url: str) -> sa.Engine:

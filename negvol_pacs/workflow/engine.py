@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DebouncerClient, EnqueueOptions
 
 from negvol_pacs.errors import DiskFull, StorageError
-from negvol_pacs.storage.database import is_full
+from negvol_pacs.storage.database import alone, is_full
 from negvol_pacs.workflow.pulse import Pulse
 
 APPLICATION = "negvol"
@@ -116,10 +116,11 @@ def migrate(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
-        with closing(sqlite3.connect(path, timeout=30)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-        _join_log()
-        DBOS.migrate(database_url(state))
+        with alone(state):
+            with closing(sqlite3.connect(path, timeout=30)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            _join_log()
+            DBOS.migrate(database_url(state))
     except (OSError, sqlite3.Error, sa.exc.DBAPIError) as error:
         kind = DiskFull if is_full(error) else StorageError
         raise kind(f"The state folder {state} cannot be used: {error}") from error

@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from negvol_pacs.cli import app
 from negvol_pacs.errors import DiskFull, StorageError
 from negvol_pacs.storage import database
-from negvol_pacs.workflow import engine, receiver
+from negvol_pacs.workflow import engine, layout, receiver
 from negvol_pacs.workflow.process import Exit
 
 
@@ -73,6 +74,21 @@ def test_the_engines_database_on_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(engine.DBOS, "migrate", migrate)
     with pytest.raises(DiskFull):
         engine.migrate(tmp_path)
+
+
+@pytest.mark.parametrize(("make", "name"), [(engine.migrate, "workflow.db"), (layout.open_ledger, "ledger.db")])
+def test_two_processes_never_make_a_database_at_once(tmp_path, make, name):
+    """Receiver and worker start together, and SQLite would turn one of them away."""
+    with ThreadPoolExecutor(1) as pool:
+        with database.alone(tmp_path):
+            other = pool.submit(make, tmp_path)
+            with pytest.raises(TimeoutError):
+                other.result(0.3)
+            assert (tmp_path / name).stat().st_size == 0
+        made = other.result(60)
+    if made is not None:
+        made.close()
+    assert (tmp_path / name).stat().st_size > 0
 
 
 def test_a_ledger_that_cannot_be_made_on_a_full_disk(tmp_path, monkeypatch):
