@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,15 @@ def _peers_keep_their_answers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Association, "__init__", begin)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_log_stays_behind() -> Iterator[None]:
+    """What a test makes of this process's log ends with it: its stream is the test's, and closed ever after."""
+    before = logging.getLogger().handlers[:]
+    yield
+    left = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    assert not [handler for handler in left if handler not in before], "the log writes to this test's output"
 
 
 class Switch:

@@ -20,8 +20,8 @@ from negvol_pacs.segmentation.memory import Place, with_memory
 from negvol_pacs.segmentation.weights import Bundle
 
 _OVERLAP = 0.5
-_SMALLER = (0.75,)
-"""Share of the window's edge that will do where the GPU's memory is short."""
+_SMALLER = (0.91,)
+"""Share of the window's edge that will do with little memory: 80 of 88 voxels; with 72, bone goes missing."""
 _RECENTRE_MM = 4.0
 _SEARCH_MM = 23.0
 SUREST = 8.0
@@ -110,7 +110,7 @@ def log_odds(image: NDArray[np.float32], bundle: Bundle) -> tuple[NDArray[np.flo
 
     def infer(module: nn.Module, place: Place) -> Tensor:
         logits: Tensor = sliding_window_inference(
-            tensor.to(place.store), place.window(bundle.window), 1, module, overlap=_OVERLAP, mode="gaussian",
+            tensor.to(place.store), place.window(bundle.window, module), 1, module, overlap=_OVERLAP, mode="gaussian",
             padding_mode="replicate", sw_device=place.device, device=place.store,
         )  # fmt: skip
         return logits

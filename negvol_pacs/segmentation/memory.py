@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 _STEP = 16
-"""Every network of this package can look at windows whose edges are multiples of this."""
+"""Windows whose edges are multiples of this suit every network; some name a smaller ``factor``."""
 
 _log = structlog.get_logger()
 
@@ -30,18 +30,19 @@ class Place:
     store
         Where the whole image and its logits lie.
     share
-        Edge of a window, at most this share of that in training.
+        Edge of a window, about this share of that in training.
     """
 
     device: torch.device
     store: torch.device
     share: float = 1.0
 
-    def window(self, trained: Sequence[int]) -> tuple[int, ...]:
-        """Voxels of a window here, along each axis, where ``trained`` are those in training."""
+    def window(self, trained: Sequence[int], module: nn.Module) -> tuple[int, ...]:
+        """Voxels of a window here, along each axis, where ``trained`` are those in the network's training."""
         if self.share == 1.0:
             return tuple(trained)
-        return tuple(max(_STEP, int(edge * self.share) // _STEP * _STEP) for edge in trained)
+        step = int(getattr(module, "factor", _STEP))
+        return tuple(step * max(1, round(edge * self.share / step)) for edge in trained)
 
 
 def with_memory(

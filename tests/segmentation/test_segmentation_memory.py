@@ -20,7 +20,7 @@ from negvol_pacs.segmentation.weights import Bundle
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 IMAGE = np.random.default_rng(1).normal(size=(40, 32, 32)).astype(np.float32)
-WINDOW, SMALLER = 32, 16
+WINDOW, SMALLER = 32, 30
 SHORT = {QualityFlag.SMALLER_WINDOWS}
 
 
@@ -29,7 +29,7 @@ class Short(nn.Module):
 
     def __init__(self, network: nn.Module, times: int, largest: int) -> None:
         super().__init__()
-        self.network, self.left, self.largest = network, times, largest
+        self.network, self.left, self.largest, self.factor = network, times, largest, network.factor
         self.seen: list[int] = []
 
     def forward(self, image: Tensor) -> Tensor:
@@ -126,7 +126,13 @@ def test_off_the_gpu_the_network_is_a_copy() -> None:
         with_memory(module, infer)
 
 
-@pytest.mark.parametrize(("trained", "expected"), [((88, 88, 88), (64, 64, 64)), ((128, 96, 16), (96, 64, 16))])
-def test_edges_of_smaller_windows_suit_every_network(trained: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    assert Place(CPU, CPU, 0.75).window(trained) == expected
-    assert Place(CPU, CPU).window(trained) == trained
+@pytest.mark.parametrize(
+    ("trained", "levels", "expected"), [((88, 88, 88), 4, (80, 80, 80)), ((104, 96, 8), 4, (96, 88, 8))]
+)
+def test_edges_of_smaller_windows_suit_the_network(
+    trained: tuple[int, ...], levels: int, expected: tuple[int, ...]
+) -> None:
+    network = VNet(channels=(1,) * levels, convolutions=(1,) * levels)
+    assert Place(CPU, CPU, 0.91).window(trained, network) == expected
+    assert Place(CPU, CPU).window(trained, network) == trained
+    assert Place(CPU, CPU, 0.91).window((96, 128, 16), nn.Identity()) == (80, 112, 16)

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from node_process import Node, Pacs
 
+from negvol_pacs import log
 from negvol_pacs.training.ct_series import Scan, write_ct_series
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_left_alone(monkeypatch):
+    """``negvol serve``, where a test calls it in this process, sets up no log that outlives the test."""
+    monkeypatch.setattr(log, "configure", lambda _settings: None)
 
 
 @pytest.fixture
