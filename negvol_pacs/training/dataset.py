@@ -64,6 +64,7 @@ def joint_example(
     *,
     variety: float = 0.0,
     other: Region | Condyle | None = None,
+    as_scanned: bool = False,
 ) -> JointExample:
     """Deform, move and paint a joint.
 
@@ -79,14 +80,17 @@ def joint_example(
         See `negvol_pacs.training.variety`.
     other
         Somebody else's joint, whose condyle is mixed into this one; None for the own condyle.
+    as_scanned
+        Turned, shifted and painted only: own size and shape, the jaw where it is.
     """
     chance = rare.Chance(rng, variety)
     spacing = float(rng.uniform(0.8, 1.1)) * spacing_mm
     count = round(voxels * spacing_mm / spacing)
     shape = (count, count, count)
     seen = mesh(shape, spacing)
-    points = head_pose(rng, (12, 12, 18), (5, 5, 5))(seen)
-    points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))
+    points = head_pose(rng, (12, 12, 18), (5, 5, 5), own_size=as_scanned)(seen)
+    if not as_scanned:
+        points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))
     child = chance(rare.CHILD)
     if child:
         points /= rare.child_size(rng)
@@ -97,10 +101,12 @@ def joint_example(
 
     generator = tensor_generator(rng)
 
-    def roughness(most: float) -> Tensor:
+    def roughness(most: float) -> Tensor | float:
+        if as_scanned:
+            return 0.0
         return smooth_field(shape, (spacing,) * 3, rng.uniform(3, 10), generator) * rng.uniform(0, most)
 
-    jaw = jaw_pose(rng)(points)
+    jaw = points if as_scanned else jaw_pose(rng)(points)
     mandible = look(region.mandible, jaw)
     if other is not None:
         centre = [(n - 1) / 2 for n in other.mandible.shape]
@@ -112,7 +118,7 @@ def joint_example(
     if chance(rare.WORN_FOSSA):
         skull = rare.worn_fossa(skull, jaw, seen, rng)
     # Cartilage keeps the bones apart, in most people.
-    gap = rng.uniform(0.3, 1.5) if rng.random() < 0.85 else 0.0
+    gap = rng.uniform(0.3, 1.5) if not as_scanned and rng.random() < 0.85 else 0.0
     mandible = torch.minimum(mandible, -(skull + gap))
     labels = compose(look(region.tissues, points, nearest=True).to(torch.uint8), mandible, skull)
     _add_findings(labels, mandible, jaw, seen, chance)
@@ -153,7 +159,12 @@ def compose(tissues: Tensor, mandible: Tensor, skull: Tensor) -> Tensor:
 
 
 def head_example(
-    head: CoarseHead, rng: np.random.Generator, voxels: int = HEAD_VOXELS, variety: float = 0.0
+    head: CoarseHead,
+    rng: np.random.Generator,
+    voxels: int = HEAD_VOXELS,
+    variety: float = 0.0,
+    *,
+    as_scanned: bool = False,
 ) -> HeadExample:
     """Deform, move and paint a whole head.
 
@@ -167,18 +178,21 @@ def head_example(
         Edge of the result; its spacing is near ``HEAD_SPACING_MM``.
     variety
         See `negvol_pacs.training.variety`.
+    as_scanned
+        See `joint_example`.
     """
     chance = rare.Chance(rng, variety)
     spacing = HEAD_SPACING_MM * float(rng.uniform(0.9, 1.12)) * HEAD_VOXELS / voxels
     shape = (voxels, voxels, voxels)
     right, left = (head.centres[side] for side in (Side.RIGHT, Side.LEFT))
     middle = (right + left) / 2
-    points = head_pose(rng, (15, 12, 25), (40, 25, 20))(mesh(shape, spacing))
-    points += wobble(shape, spacing, rng, rng.uniform(0.5, 4.0), rng.uniform(0.0, 1.5))
+    points = head_pose(rng, (15, 12, 25), (40, 25, 20), own_size=as_scanned)(mesh(shape, spacing))
+    if not as_scanned:
+        points += wobble(shape, spacing, rng, rng.uniform(0.5, 4.0), rng.uniform(0.0, 1.5))
     child = chance(rare.CHILD)
     if child:
         points /= rare.child_size(rng)
-    jaw = jaw_pose(rng)(points)
+    jaw = points if as_scanned else jaw_pose(rng)(points)
     mandible = sample(head.mandible, jaw, head.spacing, middle.tolist())
     tissues = sample(head.tissues, points, head.spacing, middle.tolist(), nearest=True).to(torch.uint8)
     below = points[0] / head.spacing + float(middle[0]) < 0

@@ -43,10 +43,12 @@ def rotation(angles: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float6
     return result
 
 
-def head_pose(rng: np.random.Generator, most_degrees: Sequence[float], shift_mm: Sequence[float]) -> Affine:
-    """Draw turn, size (0.87 to 1.15, each axis a little apart) and shift of a head."""
+def head_pose(
+    rng: np.random.Generator, most_degrees: Sequence[float], shift_mm: Sequence[float], *, own_size: bool = False
+) -> Affine:
+    """Draw turn, shift, and unless it keeps its own, size (0.87 to 1.15, each axis a little apart) of a head."""
     limits = np.radians(most_degrees)
-    size = rng.uniform(0.9, 1.12) * rng.uniform(0.96, 1.04, 3)
+    size = 1.0 if own_size else rng.uniform(0.9, 1.12) * rng.uniform(0.96, 1.04, 3)
     return Affine(rotation(rng.uniform(-limits, limits)) / size, rng.uniform(-1, 1, 3) * np.asarray(shift_mm))
 
 

@@ -66,6 +66,9 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     ]
     assert {row["patient"] for cross in found for row in cross.rows} == {"dentalseg"}
     assert {row["structure"] for row in found[0].rows} >= {"MC", "TB", "gap"}
+    assert [
+        sum(row["as_scanned"] is kind and row["structure"] == "MC" for row in found[0].rows) for kind in (True, False)
+    ] == [4, 4]
     assert {row["structure"] for row in found[1].rows} <= {"right", "left"}
     trained_on = (runs / "bones-without-dentalseg" / "bones" / "sources.json").read_text()
     assert "procedural" in trained_on
@@ -83,9 +86,9 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     path = tmp_path / "evaluation.md"
     assert tmp_path / "evaluation-without-dentalseg.png" in write_report(QUICK, [*rows, local], path, found)
     section = path.read_text().split("## Cross-head")[1]
-    assert "| bones, left out: | dentalseg |" in section
+    assert "| bones, left out: | dentalseg as scanned | dentalseg deformed |" in section
     assert "| trained on | vkh, 1 procedural |" in section
     assert "| steps, window | 2, 40³, 1.2 mm |" in section
-    assert "| localizer, left out: | dentalseg |" in section
+    assert "| localizer, left out: | dentalseg as scanned | dentalseg deformed |" in section
     assert "Not done: bones without vkh, localizer without vkh." in section
     assert "evaluation-without-dentalseg.png" in section

@@ -18,7 +18,7 @@ from negvol_pacs.training.evaluation.run import Row, assess_bones, assess_head
 from negvol_pacs.training.evaluation.study import Study
 from negvol_pacs.training.pool import HeadPlan, heads
 from negvol_pacs.training.recipe import TrainConfig
-from negvol_pacs.training.regions import coarse_head, cut_region
+from negvol_pacs.training.regions import CoarseHead, Region, coarse_head, cut_region
 from negvol_pacs.training.score import logits
 from negvol_pacs.training.shapes import NAMES
 from negvol_pacs.training.train import Progress, train
@@ -36,7 +36,7 @@ class CrossHead:
     recipe
         Of the training.
     rows
-        One a structure and example.
+        One a structure and example; `as_scanned` says whether the head was only moved and painted, or deformed too.
     picture
         A joint with its outlines, PNG; None for a localizer.
     """
@@ -56,7 +56,8 @@ def cross_head(recipe: TrainConfig, runs: Path, examples: int = 2, progress: Pro
     runs
         Folder for the training and the figures; what is done is not done again.
     examples
-        Painted joints of each side, or painted heads, of each left-out head and soft tissue.
+        Painted joints of each side, or painted heads, of each left-out head and soft tissue: so many as they were
+        scanned, and as many deformed.
     progress
         See `negvol_pacs.training.train`.
 
@@ -71,7 +72,7 @@ def cross_head(recipe: TrainConfig, runs: Path, examples: int = 2, progress: Pro
     folder.mkdir(parents=True, exist_ok=True)
     recipe = replace(recipe, output=folder / "bundle" / recipe.network)
     path, picture = folder / "rows.json", folder / "joint.png"
-    key = recipe.key() | {"examples": examples}
+    key = recipe.key() | {"examples": examples, "heads": ["as scanned", "deformed"]}
     if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
         rows = list(known["rows"])
     else:
@@ -88,20 +89,38 @@ def _test(recipe: TrainConfig, network: torch.nn.Module, examples: int, picture:
     plan = HeadPlan(recipe.shapes, 0, recipe.seed + _TEST_SEED, without=trained_on)
     rows: list[Row] = []
     for number, (name, labels) in enumerate(heads(plan)):
-        rng = np.random.default_rng((recipe.seed + _TEST_SEED, number))
-        if recipe.network == "localizer":
-            coarse = coarse_head(labels)
-            found = [assess_head(grid, network, head_example(coarse, rng, edge)) for _ in range(examples)]
-            rows += [{"patient": name} | row for head in found for row in head]
-            continue
-        for side in Side:
-            region = cut_region(labels, side)
-            for joint in filter(None, (paint_joint(region, rng, grid) for _ in range(examples))):
-                seen = logits(network, joint.example, (grid.window,) * 3).float().softmax(0).cpu().numpy()
-                if not rows:
-                    draw_joint(joint, seen, picture, grid.spacing_mm)
-                rows += [{"patient": name, "side": side.value} | row for row in assess_bones(grid, seen, joint)]
+        whole = recipe.network == "localizer"
+        sources = [coarse_head(labels)] if whole else [cut_region(labels, side) for side in Side]
+        for as_scanned in (True, False):
+            rng = np.random.default_rng((recipe.seed + _TEST_SEED, number, *([1] if as_scanned else [])))
+            for source in sources:
+                for _ in range(examples):
+                    found = _assess(
+                        grid, network, source, rng, as_scanned=as_scanned, picture=None if rows else picture
+                    )
+                    rows += [{"patient": name, "as_scanned": as_scanned} | row for row in found]
     return rows
+
+
+def _assess(
+    grid: Study,
+    network: torch.nn.Module,
+    source: Region | CoarseHead,
+    rng: np.random.Generator,
+    *,
+    as_scanned: bool,
+    picture: Path | None,
+) -> list[Row]:
+    """Paint one example and test on it; none where a joint is turned out of the cube."""
+    if isinstance(source, CoarseHead):
+        return assess_head(grid, network, head_example(source, rng, grid.head_voxels, as_scanned=as_scanned))
+    joint = paint_joint(source, rng, grid, as_scanned=as_scanned)
+    if joint is None:
+        return []
+    seen = logits(network, joint.example, (grid.window,) * 3).float().softmax(0).cpu().numpy()
+    if picture is not None:
+        draw_joint(joint, seen, picture, grid.spacing_mm)
+    return assess_bones(grid, seen, joint)
 
 
 def draw_joint(joint: TestJoint, seen: NDArray[np.float32], path: Path, spacing_mm: float) -> None:

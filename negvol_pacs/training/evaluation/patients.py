@@ -102,9 +102,11 @@ def negative_volume(masks: JointMasks) -> NDArray[np.bool_] | None:
     return None if mesh is None else _inside(mesh, masks.mc)
 
 
-def paint_joint(region: Region, rng: np.random.Generator, study: Study) -> TestJoint | None:
-    """Paint a joint; None where it is turned out of the cube."""
-    example = joint_example(region, rng, study.voxels, study.spacing_mm)
+def paint_joint(
+    region: Region, rng: np.random.Generator, study: Study, *, as_scanned: bool = False
+) -> TestJoint | None:
+    """Paint a joint, deformed or as it is; None where it is turned out of the cube."""
+    example = joint_example(region, rng, study.voxels, study.spacing_mm, as_scanned=as_scanned)
     mandible, skull = (bone.astype(np.float32) / STEPS_A_MM for bone in (example.mandible, example.skull))
     try:
         centre = _centre(mandible, study)

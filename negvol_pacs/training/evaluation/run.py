@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointError, TrainingError
+from negvol_pacs.segmentation import grid
 from negvol_pacs.segmentation.edges import signed_distance, snap
+from negvol_pacs.segmentation.localization import candidates, choose
 from negvol_pacs.training.batches import draw
 from negvol_pacs.training.dataset import BALL_MM, HEAD_SPACING_MM, HEAD_VOXELS, HeadExample, JointExample
 from negvol_pacs.training.evaluation.patients import (
@@ -246,18 +249,28 @@ def _assess_nv(study: Study, likely: NDArray[np.float32], joint: TestJoint) -> l
 
 
 def assess_head(study: Study, network: torch.nn.Module, head: HeadExample) -> list[Row]:
-    """Localisation in a painted head: the largest region a side of the network's plain answer, and its mended sides."""
+    """Localisation in a painted head.
+
+    The boxes are those of the largest region a side of the network's plain answer. Beside it: the Dice of its mended
+    sides, and how far off the centre is that the pipeline takes.
+    """
     spacing = HEAD_SPACING_MM * HEAD_VOXELS / study.head_voxels
     ball = 4 / 3 * np.pi * (BALL_MM / spacing) ** 3
     seen = logits(network, head, (study.head_voxels,) * 3).float().softmax(0).cpu().numpy()
     answer = seen.argmax(0)
     mended = mend_sides(answer, [(1, 2)])
+    taken = _taken_centres(study, seen, network, head)
     rows = []
-    for label, name in ((1, "right"), (2, "left")):
+    for label, (side, name) in enumerate(((Side.RIGHT, "right"), (Side.LEFT, "left")), start=1):
         truth = head.labels == label
         if truth.sum() > ball / 2:  # else most of the joint lies outside the field of view
             row: Row = {"structure": name, "dice": dice(answer == label, truth), "ce": _entropy(seen[label], truth)}
             row["mended_dice"] = dice(mended == label, truth)
+            centre = taken[side]
+            row["located"] = not isinstance(centre, JointError)
+            if not isinstance(centre, JointError):
+                true = np.argwhere(truth).mean(0)[::-1] * spacing
+                row["located_mm"] = float(np.linalg.norm(centre - true))
             if (answer == label).any():
                 corners = [_box(largest(answer == label)), _box(truth)]
                 middles = [(box[:3] + box[3:]) / 2 for box in corners]
@@ -266,6 +279,18 @@ def assess_head(study: Study, network: torch.nn.Module, head: HeadExample) -> li
                 row |= {"box_mse": float(((corners[0] - corners[1]) ** 2).mean())}
             rows.append(row)
     return rows
+
+
+def _taken_centres(
+    study: Study, seen: NDArray[np.float32], network: torch.nn.Module, head: HeadExample
+) -> dict[Side, NDArray[np.float64] | JointError]:
+    """Centres by the pipeline's rules, which also ask the network for the mirrored head; origin at the first voxel."""
+    mirror = replace(head, image=np.ascontiguousarray(head.image[..., ::-1]))
+    mirrored = logits(network, mirror, (study.head_voxels,) * 3).float().softmax(0).cpu().numpy()
+    heat = (seen[1:] + mirrored[:0:-1, ..., ::-1]) / 2
+    spacing = HEAD_SPACING_MM * HEAD_VOXELS / study.head_voxels
+    geometry = grid.lps_geometry((0.0, 0.0, 0.0), (study.head_voxels,) * 3, spacing)
+    return choose(candidates(heat, geometry), geometry)
 
 
 def _overlap(answer: NDArray[np.bool_], truth: NDArray[np.bool_], study: Study) -> Row:
