@@ -18,6 +18,7 @@ from scipy import ndimage
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.grid import lps_geometry, on_grid
 from negvol_pacs.training.bone_map import fill_marrow
+from negvol_pacs.training.roof import close_roofs
 from negvol_pacs.training.tissues import Tissue
 
 SPACING_MM = 0.5
@@ -69,9 +70,10 @@ def load_shapes(folder: Path, without: Collection[str] = ()) -> Iterator[Shape]:
     """
     for name in shape_names(folder, without):
         if name == NAMES[0]:
-            yield Shape(name, read_label_map(folder / LABEL_MAP))
+            bones = read_label_map(folder / LABEL_MAP)
         else:
-            yield Shape(name, voxelise({code: folder / file for code, file in MESHES.items()}))
+            bones = voxelise({code: folder / file for code, file in MESHES.items()})
+        yield Shape(name, close_roofs(bones))
 
 
 def shape_names(folder: Path, without: Collection[str] = ()) -> list[str]:
