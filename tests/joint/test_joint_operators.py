@@ -6,16 +6,14 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats, integers
 
-from negvol_pacs.joint.operators import cotangent_stiffness, cross, face_normals, lengths
+from negvol_pacs.joint.operators import cotangent_stiffness, face_normals, lengths
 
-vectors = integers(1, 5).flatmap(lambda n: arrays(np.float64, (2, n, 3), elements=floats(-100, 100, width=32)))
+vectors = integers(1, 5).flatmap(lambda n: arrays(np.float64, (n, 3), elements=floats(-100, 100, width=32)))
 
 
 @given(vectors)
-def test_products_and_lengths_are_numpy_s(pair):
-    a, b = pair
-    np.testing.assert_array_equal(cross(a, b), np.cross(a, b))
-    np.testing.assert_allclose(lengths(a), np.linalg.norm(a, axis=1), rtol=1e-15)
+def test_lengths_are_numpy_s(found):
+    np.testing.assert_allclose(lengths(found), np.linalg.norm(found, axis=1), rtol=1e-15)
 
 
 def test_normal_of_a_triangle_is_twice_its_area():
