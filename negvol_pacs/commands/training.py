@@ -144,6 +144,7 @@ def evaluate(
     from negvol_pacs.training.evaluation.run import evaluate as run
     from negvol_pacs.training.evaluation.study import QUICK, Study, load_study
     from negvol_pacs.training.recipe import load_recipe
+    from negvol_pacs.validation.whole_heads import whole_heads_left_out
 
     study = QUICK if quick else Study() if study_file is None else load_study(study_file)
     with progress_bar() as bar:
@@ -160,5 +161,6 @@ def evaluate(
             crossed.append(
                 cross_head(recipe, runs, progress=lambda step, steps, _loss: bar.update(task, completed=step / steps))
             )
-    for path in write_report(study, rows, output, crossed):
+        wholes = whole_heads_left_out(crossed, runs, lambda what: bar.update(task, description=what))
+    for path in write_report(study, rows, output, crossed, wholes):
         out.print(str(path), markup=False, soft_wrap=True)

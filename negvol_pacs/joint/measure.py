@@ -62,7 +62,11 @@ _Result = TypeVar("_Result")
 _Flags = frozenset[QualityFlag]
 
 
-def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = frozenset()) -> Findings:
+def measure(
+    joints: Mapping[Side, JointMasks | JointError],
+    flags: _Flags = frozenset(),
+    transverse: NDArray[np.float64] | None = None,
+) -> Findings:
     """Measure both joints.
 
     Parameters
@@ -71,6 +75,9 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
         Masks of each side, or why they are missing.
     flags
         What holds for the whole series.
+    transverse
+        Axis of the head from right to left, LPS unit vector, where one joint is alone and the head's pose is known
+        otherwise; None: from the skull or both condyles.
 
     Returns
     -------
@@ -79,13 +86,15 @@ def measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags = froz
         costs the other side. Deterministic.
     """
     with _blas().limit(limits=1, user_api="blas"):  # its idle threads spin on the core that the other side needs
-        return _measure(joints, flags)
+        return _measure(joints, flags, transverse)
 
 
 _blas = cache(ThreadpoolController)
 
 
-def _measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags) -> Findings:
+def _measure(
+    joints: Mapping[Side, JointMasks | JointError], flags: _Flags, known: NDArray[np.float64] | None
+) -> Findings:
     masks = {side: joint for side, joint in joints.items() if isinstance(joint, JointMasks)}
     alone = frozenset({QualityFlag.OTHER_SIDE_MISSING}) if len(masks) < 2 else frozenset()
     with ThreadPoolExecutor(len(Side)) as pool:  # scipy lets them run at once
@@ -93,7 +102,8 @@ def _measure(joints: Mapping[Side, JointMasks | JointError], flags: _Flags) -> F
         found = dict(zip(masks, made, strict=True))
         skull = _midsagittal_plane(found)
         centres = {side: joint.centre for side, joint in masks.items()}
-        transverse = skull.plane.normal if skull else transverse_axis(centres)
+        guess = transverse_axis(centres) if known is None else known
+        transverse = skull.plane.normal if skull else guess
         sides = pool.map(lambda side: _one(side, found.get(side), joints.get(side), transverse), Side)
         results = dict(zip(Side, sides, strict=True))
     doubt = flags & _EVERY_NUMBER

@@ -40,12 +40,15 @@ class JointExample:
         Signed distance from the surface, int8, ``STEPS_A_MM``, positive inside.
     known
         Where the distances can be relied on; None for everywhere.
+    transverse
+        The head's axis from right to left, LPS unit vector.
     """
 
     image: NDArray[np.float16]
     mandible: NDArray[np.int8]
     skull: NDArray[np.int8]
     known: NDArray[np.bool_] | None = None
+    transverse: tuple[float, float, float] = (1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def joint_example(
     count = round(voxels * spacing_mm / spacing)
     shape = (count, count, count)
     seen = mesh(shape, spacing)
-    points = head_pose(rng, (12, 12, 18), (5, 5, 5), own_size=as_scanned)(seen)
+    pose = head_pose(rng, (12, 12, 18), (5, 5, 5), own_size=as_scanned)
+    points = pose(seen)
     if not as_scanned:
         points += wobble(shape, spacing, rng, rng.uniform(0.2, 1.8), rng.uniform(0.0, 0.5))
     child = chance(rare.CHILD)
@@ -137,7 +141,9 @@ def joint_example(
     inside = None if known is None else rest[0].numpy() > 0.99
     # Beyond its border a scan is of air, or nothing was saved, and the pipeline tells it apart.
     saved = inside if inside is not None and rng.random() < 0.5 else None
-    return JointExample(normalise_voi(image.numpy(), saved).astype(np.float16), steps[0], steps[1], inside)
+    z, y, x = pose.direction((0.0, 0.0, 1.0))
+    normal = normalise_voi(image.numpy(), saved).astype(np.float16)
+    return JointExample(normal, steps[0], steps[1], inside, (x, y, z))
 
 
 def _add_findings(labels: Tensor, mandible: Tensor, at: Tensor, seen: Tensor, chance: rare.Chance) -> None:
@@ -156,6 +162,11 @@ def compose(tissues: Tensor, mandible: Tensor, skull: Tensor) -> Tensor:
     result[(skull > 0) & (result != Tissue.AIR_CELL)] = Tissue.SKULL
     result[mandible > 0] = Tissue.MANDIBLE
     return result
+
+
+def head_spacing(voxels: int) -> float:
+    """Spacing, mm, of a head's grid of so many voxels along each edge: it is always the same cube."""
+    return HEAD_SPACING_MM * HEAD_VOXELS / voxels
 
 
 def head_example(
@@ -182,7 +193,7 @@ def head_example(
         See `joint_example`.
     """
     chance = rare.Chance(rng, variety)
-    spacing = HEAD_SPACING_MM * float(rng.uniform(0.9, 1.12)) * HEAD_VOXELS / voxels
+    spacing = head_spacing(voxels) * float(rng.uniform(0.9, 1.12))
     shape = (voxels, voxels, voxels)
     right, left = (head.centres[side] for side in (Side.RIGHT, Side.LEFT))
     middle = (right + left) / 2

@@ -30,6 +30,12 @@ class Affine:
         shift = torch.from_numpy(self.shift.astype(np.float32))
         return (matrix @ points.reshape(3, -1)).add_(shift[:, None]).reshape(points.shape)
 
+    def direction(self, source: Sequence[float]) -> tuple[float, float, float]:
+        """Say where a direction of the source points in the new picture: a unit vector (z, y, x)."""
+        z, y, x = np.linalg.solve(self.matrix, np.asarray(source))
+        length = math.hypot(z, y, x)
+        return float(z) / length, float(y) / length, float(x) / length
+
 
 def rotation(angles: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation matrix on (z, y, x) components, radians about the z, the y and the x axis."""

@@ -8,7 +8,7 @@ from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from negvol_pacs.training.dataset import HEAD_SPACING_MM, STEPS_A_MM, HeadExample, JointExample
+from negvol_pacs.training.dataset import STEPS_A_MM, HeadExample, JointExample
 from negvol_pacs.training.metrics import dice, largest
 
 _NEAR_MM = 4.0
@@ -16,7 +16,9 @@ _FOUND_MM = 15.0
 """A joint counts as found when its largest region is centred nearer to the truth than this."""
 
 
-def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], window: int) -> dict[str, float]:
+def score(
+    network: nn.Module, held_out: Iterable[JointExample | HeadExample], window: int, spacing_mm: float
+) -> dict[str, float]:
     """Mean figures over examples.
 
     Parameters
@@ -28,11 +30,13 @@ def score(network: nn.Module, held_out: Iterable[JointExample | HeadExample], wi
         joint space. Heads: how many joints are found, and the error of their centres.
     window
         Voxels along each edge that the network sees.
+    spacing_mm
+        Of the examples.
     """
     found: dict[str, list[float]] = {}
     for example in held_out:
         seen = answer(network, example, (window,) * 3)
-        figures = _joint(seen, example) if isinstance(example, JointExample) else _head(seen, example)
+        figures = _joint(seen, example) if isinstance(example, JointExample) else _head(seen, example, spacing_mm)
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     return {name: float(np.mean(values)) for name, values in found.items()}
@@ -62,7 +66,7 @@ def _joint(answer: NDArray[np.int64], example: JointExample) -> dict[str, float]
     return figures
 
 
-def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
+def _head(answer: NDArray[np.int64], example: HeadExample, spacing_mm: float) -> dict[str, float]:
     figures: dict[str, float] = {}
     errors, hits, false = [], [], []
     for label in (1, 2):
@@ -72,7 +76,7 @@ def _head(answer: NDArray[np.int64], example: HeadExample) -> dict[str, float]:
             continue
         centre = np.argwhere(true).mean(0)
         offset = np.argwhere(largest(got)).mean(0) - centre if got.any() else np.full(3, np.inf)
-        error = float(np.linalg.norm(offset)) * HEAD_SPACING_MM
+        error = float(np.linalg.norm(offset)) * spacing_mm
         hits.append(float(error < _FOUND_MM))
         if error < _FOUND_MM:
             errors.append(error)

@@ -16,7 +16,7 @@ from negvol_pacs.segmentation.networks import title
 from negvol_pacs.training.batches import draw
 from negvol_pacs.training.card import model_card
 from negvol_pacs.training.cases.case import Dataset
-from negvol_pacs.training.dataset import HEAD_SPACING_MM, HeadExample, JointExample
+from negvol_pacs.training.dataset import HEAD_VOXELS, HeadExample, JointExample, head_spacing
 from negvol_pacs.training.learner import Learner
 from negvol_pacs.training.pool import HeadPlan, Pool, Row, examples, write_sources
 from negvol_pacs.training.recipe import TrainConfig
@@ -67,13 +67,13 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
         _learn(config, learner, row, curves, progress)
     learner.save()
     learner.take_best()
-    figures = score(learner.network.eval(), _held_out(config, row), config.window)
+    figures = score(learner.network.eval(), _held_out(config, row), config.window, spacing_of(config))
     edge = config.window
     save_bundle(
         config.output,
         learner.network,
         learner.arguments,
-        spacing_mm=config.spacing_mm if config.network == "bones" else HEAD_SPACING_MM,
+        spacing_mm=spacing_of(config),
         window=(edge, edge, edge),
         version=config.version,
         description=f"{title(config.architecture)} for {config.network}, trained on "
@@ -90,6 +90,11 @@ def train(config: TrainConfig, runs: Path, progress: Progress | None = None) -> 
     return figures
 
 
+def spacing_of(config: TrainConfig) -> float:
+    """Spacing, mm, of the examples, on which the network is used."""
+    return config.spacing_mm if config.network == "bones" else head_spacing(config.edge or HEAD_VOXELS)
+
+
 def _learn(config: TrainConfig, learner: Learner, row: Row, curves: "_Curves", progress: Progress | None) -> None:
     began = time.monotonic() - learner.seconds
     validation: Sequence[JointExample | HeadExample] | None = None
@@ -99,7 +104,7 @@ def _learn(config: TrainConfig, learner: Learner, row: Row, curves: "_Curves", p
             learner.seconds = time.monotonic() - began
             if config.validate_every and learner.step % config.validate_every == 0:
                 validation = validation or _held_out(config, row)
-                figures = score(learner.network.eval(), validation, config.window)
+                figures = score(learner.network.eval(), validation, config.window, spacing_of(config))
                 # For all that is not a share less is better.
                 learner.consider(float(np.mean([v if "mm" not in name else -v for name, v in figures.items()])))
                 curves.add(learner.step, **figures)

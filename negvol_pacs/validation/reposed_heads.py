@@ -1,6 +1,6 @@
 """Heads that can be put into any pose: true masks, and a CT painted on the pose's grid."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +60,13 @@ class LabelledHead:
     @classmethod
     def of_phantom(cls, made: Head) -> "LabelledHead":
         """Return the bones of a procedural head."""
-        skull = np.isin(made.labels.array, (Tissue.SKULL, Tissue.AIR_CELL))
-        return cls(
-            on_grid(made.labels.array == Tissue.MANDIBLE, made.labels), on_grid(skull, made.labels), made.centres
-        )
+        return cls(*_bones(made.labels), made.centres)
+
+    @classmethod
+    def of_tissues(cls, tissues: hd.Volume) -> "LabelledHead":
+        """Return the bones of a head from the `Tissue` of each voxel."""
+        mandible, skull = _bones(tissues)
+        return cls(mandible, skull, {side: condyle_centre(mandible, side) for side in Side})
 
     @classmethod
     def of_patient(cls, path: Path) -> "LabelledHead":
@@ -91,11 +94,18 @@ class PaintedHead:
         `Tissue` of each voxel of the upright head, as finely as the finest scan.
     seed
         Of the patient's densities, of the scanner and of the noise.
+    draw
+        Draws patient and scanner; a calibrated thin-slice head CT unless given.
     """
 
-    def __init__(self, tissues: hd.Volume, seed: int = SEED) -> None:
+    def __init__(
+        self,
+        tissues: hd.Volume,
+        seed: int = SEED,
+        draw: Callable[[np.random.Generator], Appearance] = Appearance.scanner,
+    ) -> None:
         rng = np.random.default_rng(seed)
-        self._appearance = Appearance.scanner(rng)
+        self._appearance = draw(rng)
         body = paint_body(tissues.array, tissues.spacing, rng, self._appearance)
         self._body = on_grid(np.rint(body).astype(np.int16), tissues)
         self._metal = on_grid(tissues.array == Tissue.METAL, tissues)
@@ -112,6 +122,13 @@ class PaintedHead:
         rng = np.random.default_rng([self._seed, pose.number])
         image = scan(body.array, metal.array > 0.5, body.spacing, rng, self._appearance)
         return on_grid(np.clip(np.rint(image), *HU_RANGE).astype(np.int16), body)
+
+
+def _bones(tissues: hd.Volume) -> tuple[hd.Volume, hd.Volume]:
+    """Mandible and skull."""
+    parts = ((Tissue.MANDIBLE,), (Tissue.SKULL, Tissue.AIR_CELL))
+    mandible, skull = (on_grid(np.isin(tissues.array, part), tissues) for part in parts)
+    return mandible, skull
 
 
 def _pairs(volume: hd.Volume) -> hd.Volume:

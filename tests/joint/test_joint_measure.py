@@ -115,6 +115,17 @@ def test_a_turned_head_measures_the_same(joint, findings):
         assert there == pytest.approx(here, rel=0.015)
 
 
+def test_a_lone_joint_of_a_turned_head_measures_the_same_with_the_axis_known(joint, findings):
+    turn = Rotation.from_euler("xyz", [5, 10, 18], degrees=True).as_matrix()
+    right = {Side.RIGHT: both(joint, turn=turn)[Side.RIGHT]}
+    known, unknown = (measure(right, transverse=axis).joints[Side.RIGHT] for axis in (turn @ [1.0, 0.0, 0.0], None))
+    here = findings.joints[Side.RIGHT]
+    for quantity, tolerance in ((Quantity.FW, 0.3), (Quantity.FD, 0.1), (Quantity.HCA, 1.0)):
+        expected = here.measurements[quantity].value
+        assert known.measurements[quantity].value == pytest.approx(expected, abs=tolerance)
+    assert unknown.measurements[Quantity.HCA].value != pytest.approx(here.measurements[Quantity.HCA].value, abs=10)
+
+
 @pytest.mark.parametrize("error", [JointOutsideField("cut off"), JointNotFound("none")])
 def test_a_lost_side_does_not_cost_the_other(joint, findings, error):
     masks = {Side.RIGHT: error, Side.LEFT: both(joint)[Side.LEFT]}

@@ -8,7 +8,7 @@ from negvol_pacs.segmentation import grid
 from negvol_pacs.segmentation.masks import condyle_centre
 from negvol_pacs.training.augment import crop, vary
 from negvol_pacs.training.dataset import BALL_MM, STEPS_A_MM, compose, head_example, joint_example
-from negvol_pacs.training.motion import Affine, jaw_pose, mesh, rotation, sample
+from negvol_pacs.training.motion import Affine, head_pose, jaw_pose, mesh, rotation, sample
 from negvol_pacs.training.phantom import make_head
 from negvol_pacs.training.regions import Region, coarse_head, cut_region, without_mandible
 from negvol_pacs.training.tissues import Tissue
@@ -47,6 +47,18 @@ def test_nothing_but_the_mandible_is_replaced(head: hd.Volume) -> None:
     was = head.array == Tissue.MANDIBLE
     np.testing.assert_array_equal(bare[~was], head.array[~was])
     assert np.isin(bare[was], (Tissue.SOFT, Tissue.FAT, Tissue.MUSCLE, Tissue.BRAIN)).all()
+
+
+def test_an_example_knows_the_axis_of_its_head(region: Region) -> None:
+    seen = joint_example(region, np.random.default_rng(4), voxels=48, as_scanned=True)
+    rng = np.random.default_rng(4)
+    rng.uniform(0.8, 1.1)  # spacing
+    pose = head_pose(rng, (12, 12, 18), (5, 5, 5), own_size=True)
+    x, y, z = seen.transverse
+    assert x > 0.9
+    assert np.hypot(y, z) > 0.02
+    along = pose.matrix @ np.array([z, y, x])  # a step along it in the picture is one along x in the upright head
+    np.testing.assert_allclose(along, [0, 0, 1], atol=1e-6)
 
 
 def test_example_depends_on_its_random_state_alone(region: Region) -> None:

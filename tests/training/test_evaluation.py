@@ -90,7 +90,7 @@ def test_the_truth_itself_scores_full_marks(study: Study) -> None:
         assert rows["NV"]["found"]
         assert rows["NV"]["snapped_dice"] > 0.6
     masks = masks_of(bones[0], bones[1], joint.centre, fine)
-    again = negative_volume(masks)
+    again = negative_volume(masks, joint.example.transverse)
     assert (again is None) == (joint.nv is None)
 
 

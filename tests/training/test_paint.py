@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.training.appearance import Appearance
-from negvol_pacs.training.bone_map import condyle_tops, fill_marrow
+from negvol_pacs.training.bone_map import carve_cells, condyle_tops, fill_marrow
 from negvol_pacs.training.ct_series import labels_from_nifti
 from negvol_pacs.training.fields import average_slices, blur, smooth_field
 from negvol_pacs.training.paint import clothe, paint, paint_body, scan
@@ -196,6 +197,24 @@ def test_marrow_is_filled_and_the_space_between_the_rami_is_not():
 def test_clothing_needs_a_mandible():
     with pytest.raises(ValueError, match="mandible"):
         clothe(np.ones((20, 20, 20), np.uint8), SPACING, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0])
+def test_a_cortex_covers_all_air_cells(spacing):
+    """Air against a joint space would be a hole in the fossa's roof, where the truth has bone."""
+    labels = np.zeros((round(70 / spacing),) * 3, np.uint8)
+    z, y, x = np.meshgrid(*[np.arange(n) * spacing - 35 for n in labels.shape], indexing="ij")
+    labels[(z**2 + y**2 + x**2 < 25**2) & (np.sin(2.2 * y) * np.sin(1.7 * x) * np.sin(2 * z) < 0.5)] = Tissue.SKULL
+    top = np.array([0.0, -26.0, 8.0]) + 35.0
+    for seed in range(20):
+        carved = labels.copy()
+        carve_cells(carved, (spacing,) * 3, {Side.RIGHT: top}, np.random.default_rng(seed))
+        if (carved == Tissue.AIR_CELL).any():
+            break
+    bone = np.isin(carved, (Tissue.SKULL, Tissue.AIR_CELL))
+    assert (carved == Tissue.AIR_CELL).sum() > 1000
+    assert not ((carved == Tissue.AIR_CELL) & ndimage.binary_dilation(~bone)).any()
+    assert bone[labels == Tissue.SKULL].all()
 
 
 @pytest.mark.slow

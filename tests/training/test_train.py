@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from negvol_pacs.errors import ConfigError, TrainingError
 from negvol_pacs.segmentation.shipped import BUNDLES, models_folder
-from negvol_pacs.segmentation.weights import load_networks
+from negvol_pacs.segmentation.weights import load_bundle, load_networks
 from negvol_pacs.training.batches import soft_target, whole
 from negvol_pacs.training.dataset import JointExample
 from negvol_pacs.training.learner import Learner
 from negvol_pacs.training.losses import LOSSES, Loss
 from negvol_pacs.training.recipe import TrainConfig, load_recipe
-from negvol_pacs.training.train import train
+from negvol_pacs.training.train import spacing_of, train
 
 LARGEST_BYTES = 16 << 20
 
@@ -218,6 +218,21 @@ def test_shipped_bundle_has_a_card_true_to_it(name: str) -> None:
     assert f"negvol train {name}" in card
     assert "Seed " in card
     assert " minutes" in card
+
+
+@pytest.mark.parametrize(("edge", "spacing"), [(None, 1.6), (160, 1.6), (128, 2.0), (64, 4.0)])
+def test_a_localizer_is_used_at_the_spacing_that_it_learnt_at(edge: int | None, spacing: float) -> None:
+    """Its examples show the same cube however many voxels they have."""
+    assert spacing_of(TrainConfig("localizer", Path("localizer"), edge=edge)) == pytest.approx(spacing)
+
+
+def test_a_small_localizer_is_saved_with_its_spacing(tmp_path: Path) -> None:
+    config = TrainConfig(
+        "localizer", tmp_path / "localizer", steps=1, heads=1, head_spacing_mm=3.0, channels=(4, 8), stride=2,
+        window=32, edge=32, pool=1, per_step=0.0, painters=0, held_out=1, precision="fp32", tensorboard=False,
+    )  # fmt: skip
+    train(config, tmp_path / "runs")
+    assert load_bundle(config.output).spacing_mm == pytest.approx(8.0)
 
 
 def test_shipped_bundles_load() -> None:

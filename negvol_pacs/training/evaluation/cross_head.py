@@ -1,6 +1,7 @@
 """Train without a real head and test on it: a network shall know joints, not the heads of its training."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def cross_head(recipe: TrainConfig, runs: Path, examples: int = 2, progress: Pro
         raise ConfigError("A recipe for cross-head needs shapes, and names those that it leaves out (without = [...]).")
     folder = runs / f"{recipe.network}-without-{'-'.join(recipe.without)}"
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = replace(recipe, output=folder / "bundle" / recipe.network)
+    recipe = replace(recipe, output=bundles_without(recipe.without, runs) / recipe.network)
     path, picture = folder / "rows.json", folder / "joint.png"
     key = recipe.key() | {"examples": examples, "heads": ["as scanned", "deformed"]}
     if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8")))["key"] == key:
@@ -80,6 +81,11 @@ def cross_head(recipe: TrainConfig, runs: Path, examples: int = 2, progress: Pro
         rows = _test(recipe, load_bundle(recipe.output).module, examples, picture)
         path.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
     return CrossHead(recipe, rows, picture if picture.is_file() else None)
+
+
+def bundles_without(without: Sequence[str], runs: Path) -> Path:
+    """Folder of the bundles that were trained without these heads."""
+    return runs / f"bundles-without-{'-'.join(without)}"
 
 
 def _test(recipe: TrainConfig, network: torch.nn.Module, examples: int, picture: Path) -> list[Row]:

@@ -1,5 +1,6 @@
 """The examples of a study: painted joints with their negative volumes, and painted heads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -96,10 +97,18 @@ def masks_of(
     return JointMasks(Side.RIGHT, grid.on_grid(mc, geometry), grid.on_grid(tb, geometry), centre)
 
 
-def negative_volume(masks: JointMasks) -> NDArray[np.bool_] | None:
-    """Voxels whose centres lie in the negative volume by inflation; None where it cannot be built."""
-    mesh = measure({Side.RIGHT: masks}).joints[Side.RIGHT].nv
-    return None if mesh is None else _inside(mesh, masks.mc)
+def negative_volume(masks: JointMasks, transverse: Sequence[float]) -> NDArray[np.bool_] | None:
+    """Voxels whose centres lie in the negative volume by inflation; None where it cannot be built.
+
+    Parameters
+    ----------
+    masks
+        Of a right joint.
+    transverse
+        The head's axis from right to left, LPS unit vector: the other joint, which would tell it, is not there.
+    """
+    mesh = measure({Side.RIGHT: masks}, transverse=np.asarray(transverse)).joints[Side.RIGHT].nv
+    return None if mesh is None else voxels_inside(mesh, masks.mc)
 
 
 def paint_joint(
@@ -113,7 +122,8 @@ def paint_joint(
         masks = masks_of(mandible, skull, centre, study)
     except JointError:
         return None
-    return TestJoint(example, masks.mc.array > 0.5, masks.tb.array > 0.5, negative_volume(masks), centre)
+    nv = negative_volume(masks, example.transverse)
+    return TestJoint(example, masks.mc.array > 0.5, masks.tb.array > 0.5, nv, centre)
 
 
 def _centre(mandible: NDArray[np.float32], study: Study) -> NDArray[np.float64]:
@@ -122,7 +132,8 @@ def _centre(mandible: NDArray[np.float32], study: Study) -> NDArray[np.float64]:
     return head_centre(grid.on_grid((mandible > 0) & near, geometry))
 
 
-def _inside(mesh: Mesh, volume: hd.Volume) -> NDArray[np.bool_]:
+def voxels_inside(mesh: Mesh, volume: hd.VolumeGeometry | hd.Volume) -> NDArray[np.bool_]:
+    """Tell which voxels of an axis-aligned grid have their centre in a closed mesh."""
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
         o3d.core.Tensor.from_numpy(mesh.vertices.astype(np.float32)),

@@ -29,7 +29,13 @@ _PAPER = {
 """Belikova et al. 2021, Table 2: Dice % / HD of MC, TB and NV (direct), real CT."""
 
 
-def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequence[CrossHead] = ()) -> list[Path]:
+def write_report(
+    study: Study,
+    rows: Sequence[Row],
+    path: Path,
+    crossed: Sequence[CrossHead] = (),
+    wholes: Mapping[str, Sequence[Row]] | None = None,
+) -> list[Path]:
     """Write the report with its pictures and numbers beside it.
 
     Parameters
@@ -42,6 +48,8 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         Markdown file; pictures and numbers bear its stem.
     crossed
         Trainings without a real head, and their tests on it.
+    wholes
+        Figures of whole scans of each such head through the pipeline (`negvol_pacs.validation.whole_heads`).
 
     Returns
     -------
@@ -97,11 +105,12 @@ def write_report(study: Study, rows: Sequence[Row], path: Path, crossed: Sequenc
         "",
         f"![Loss by step]({curves['convergence'].name})",
     ]
-    section, shown = cross_head_section(crossed, path) if crossed else ([], [])
+    section, shown = cross_head_section(crossed, path, wholes or {}) if crossed else ([], [])
     lines += ["", *section] if section else []
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     content = {"study": asdict(study), "rows": [_plain(row) for row in rows]}
     content["cross_head"] = [{"recipe": cross.recipe.key(), "rows": cross.rows} for cross in crossed]
+    content["whole_heads"] = dict(wholes or {})
     numbers.write_text(json.dumps(content, default=str) + "\n", encoding="utf-8")
     return [path, numbers, *curves.values(), *shown]
 

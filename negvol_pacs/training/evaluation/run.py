@@ -19,7 +19,7 @@ from negvol_pacs.segmentation import grid
 from negvol_pacs.segmentation.edges import signed_distance, snap
 from negvol_pacs.segmentation.localization import candidates, choose
 from negvol_pacs.training.batches import draw
-from negvol_pacs.training.dataset import BALL_MM, HEAD_SPACING_MM, HEAD_VOXELS, HeadExample, JointExample
+from negvol_pacs.training.dataset import BALL_MM, HeadExample, JointExample, head_spacing
 from negvol_pacs.training.evaluation.patients import (
     Patient,
     TestJoint,
@@ -211,7 +211,7 @@ def assess_bones(study: Study, seen: NDArray[np.float32], joint: TestJoint) -> l
     with suppress(JointError):  # nothing was outlined: its Dice is 0, and there is no negative volume
         masks = masks_of(distances[0], distances[1], joint.centre, study)
         mc, tb = masks.mc.array > 0.5, masks.tb.array > 0.5
-        nv = negative_volume(masks)
+        nv = negative_volume(masks, joint.example.transverse)
     snapped = None if joint.nv is None else _snapped_volume(distances, joint, study)
     rows: list[Row] = []
     for name, answer, truth, likely in (("MC", mc, joint.mc, seen[1]), ("TB", tb, joint.tb, seen[2])):
@@ -237,7 +237,7 @@ def _snapped_volume(
     mc, tb = distances
     snapped = snap(image, mc, tb, study.spacing_mm), snap(image, tb, mc, study.spacing_mm)
     with suppress(JointError):
-        return negative_volume(masks_of(*snapped, joint.centre, study))
+        return negative_volume(masks_of(*snapped, joint.centre, study), joint.example.transverse)
     return None
 
 
@@ -254,7 +254,7 @@ def assess_head(study: Study, network: torch.nn.Module, head: HeadExample) -> li
     The boxes are those of the largest region a side of the network's plain answer. Beside it: the Dice of its mended
     sides, and how far off the centre is that the pipeline takes.
     """
-    spacing = HEAD_SPACING_MM * HEAD_VOXELS / study.head_voxels
+    spacing = head_spacing(study.head_voxels)
     ball = 4 / 3 * np.pi * (BALL_MM / spacing) ** 3
     seen = logits(network, head, (study.head_voxels,) * 3).float().softmax(0).cpu().numpy()
     answer = seen.argmax(0)
@@ -288,7 +288,7 @@ def _taken_centres(
     mirror = replace(head, image=np.ascontiguousarray(head.image[..., ::-1]))
     mirrored = logits(network, mirror, (study.head_voxels,) * 3).float().softmax(0).cpu().numpy()
     heat = (seen[1:] + mirrored[:0:-1, ..., ::-1]) / 2
-    spacing = HEAD_SPACING_MM * HEAD_VOXELS / study.head_voxels
+    spacing = head_spacing(study.head_voxels)
     geometry = grid.lps_geometry((0.0, 0.0, 0.0), (study.head_voxels,) * 3, spacing)
     return choose(candidates(heat, geometry), geometry)
 
