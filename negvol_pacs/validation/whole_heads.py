@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from negvol_pacs.anatomy import Side
 from negvol_pacs.config import Pipeline
 from negvol_pacs.errors import JointError
+from negvol_pacs.joint.findings import JointMeasurements, Quantity
 from negvol_pacs.joint.measure import measure
 from negvol_pacs.joint.mesh import Mesh
 from negvol_pacs.segmentation.grid import resample
@@ -141,7 +142,7 @@ def _rows(
         if not isinstance(joint, JointError):
             row |= _bones(joint, own)
         if (mesh := true.joints[side].nv) is not None:
-            row |= _negative_volume(found.joints[side].nv, mesh, own)
+            row |= _negative_volume(found.joints[side], mesh, own)
         yield row
 
 
@@ -153,7 +154,9 @@ def _bones(answer: JointMasks, truth: JointMasks) -> Row:
     return row
 
 
-def _negative_volume(answer: Mesh | None, truth: Mesh, masks: JointMasks) -> Row:
-    if answer is None:
+def _negative_volume(answer: JointMeasurements, truth: Mesh, masks: JointMasks) -> Row:
+    if answer.nv is None:
         return {"NV_found": False}
-    return {"NV_found": True, "NV_dice": dice(*(voxels_inside(mesh, masks.mc) for mesh in (answer, truth)))}
+    found = dice(*(voxels_inside(mesh, masks.mc) for mesh in (answer.nv, truth)))
+    sure = not answer.flags | answer.measurements[Quantity.NV_VOLUME].flags
+    return {"NV_found": True, "NV_dice": found, "NV_sure": sure} | ({"NV_sure_dice": found} if sure else {})

@@ -9,6 +9,7 @@ import pytest
 
 from negvol_pacs.anatomy import Side
 from negvol_pacs.errors import JointNotFound
+from negvol_pacs.quality import QualityFlag
 from negvol_pacs.segmentation.localization import Localization
 from negvol_pacs.segmentation.pipeline import Segmentation
 from negvol_pacs.segmentation.weights import load_networks
@@ -80,12 +81,22 @@ def test_the_truth_itself_scores_full_marks(rows, truth):
         assert (row["box_mm"], row["centre_mm"]) == (0, 0)
         assert (row["MC_dice"], row["TB_dice"], row["NV_dice"], row["NV_found"]) == (1, 1, 1, True)
         assert (row["MC_hd95"], row["TB_hd95"]) == (0, 0)
+        assert (row["NV_sure"], row["NV_sure_dice"]) == (True, 1)
+
+
+def test_a_doubtful_volume_is_no_sure_one(rows, truth):
+    doubted = {side: replace(joint, flags=frozenset({QualityFlag.SURFACES_UNCLEAR})) for side, joint in truth.items()}
+    for row in rows(doubted, truth):
+        assert row["NV_dice"] == 1
+        assert row["NV_sure"] is False
+        assert "NV_sure_dice" not in row
 
 
 def test_masks_on_another_grid_are_compared_where_they_lie(rows, truth):
     """Never voxel number by voxel number: the answer's cube lies around the answer's own centre."""
+    more = [[4, 0], [0, 0], [2, 1]]
     moved = {
-        side: replace(joint, **{name: getattr(joint, name).pad([[4, 0], [0, 0], [2, 1]], mode="EDGE") for name in ("mc", "tb")})
+        side: replace(joint, mc=joint.mc.pad(more, mode="EDGE"), tb=joint.tb.pad(more, mode="EDGE"))
         for side, joint in truth.items()
     }
     for row in rows(moved, truth):

@@ -39,6 +39,8 @@ _WHOLE = (
     ("MC Dice, % (goal 93)", "MC_dice", 100, 1), ("MC HD95, mm", "MC_hd95", 1, 1),
     ("TB Dice, % (goal 88)", "TB_dice", 100, 1), ("TB HD95, mm", "TB_hd95", 1, 1),
     ("NV Dice, % (goal 85)", "NV_dice", 100, 1), ("NV found, %", "NV_found", 100, 0),
+    ("NV without a flag, % of those found", "NV_sure", 100, 0),
+    ("NV Dice of these, %", "NV_sure_dice", 100, 1),
 )  # fmt: skip
 
 
