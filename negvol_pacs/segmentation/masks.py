@@ -212,10 +212,11 @@ def clip_to_joint(
     radius = grid.distance_from(geometry, centre)
     voxel = geometry.voxel_volume
     mc, tb = _part(_filled(mc), _filled(tb))
+    mandible = mc > 0.5
     mc = np.minimum(mc, probability(np.float32(MC_RADIUS_MM) - radius))
     tb = np.minimum(tb, probability(np.float32(TB_RADIUS_MM) - radius))
     mc = _only(mc, _pieces_at(mc > 0.5, radius < HEAD_RADIUS_MM))
-    tb = _only(tb, _large_pieces(tb > 0.5, radius, voxel))
+    tb = _only(tb, _temporal_pieces(tb > 0.5, mandible, radius, voxel))
     if not (mc > 0.5).any():
         raise SegmentationEmpty("No condyle in the volume of interest.")
     if not (tb > 0.5).any():
@@ -243,13 +244,17 @@ def _pieces_at(bone: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.b
     return np.asarray(pieces == shares.argmax()) if shares.any() else np.zeros_like(bone)
 
 
-def _large_pieces(bone: NDArray[np.bool_], radius: NDArray[np.float32], voxel_mm3: float) -> NDArray[np.bool_]:
+def _temporal_pieces(
+    bone: NDArray[np.bool_], mandible: NDArray[np.bool_], radius: NDArray[np.float32], voxel_mm3: float
+) -> NDArray[np.bool_]:
+    """Keep the large pieces; a far one that touches the mandible is a part of the ramus under another name."""
     pieces, _ = ndi.label(bone)
     size = np.bincount(pieces.ravel()) * voxel_mm3
     near = np.bincount(pieces[radius < _FAR_MM], minlength=len(size)) > 0
     large = size >= np.where(near, _SMALLEST_PIECE_MM3, _SMALLEST_FAR_PIECE_MM3)
     large[0] = False
-    return np.asarray(large[pieces])
+    touching = np.bincount(pieces[ndi.binary_dilation(mandible, iterations=2)], minlength=len(size)) > 0
+    return np.asarray((large & (near | ~touching))[pieces])
 
 
 def _only(bone: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from scipy import ndimage
 from negvol_pacs.errors import TrainingError
 from negvol_pacs.segmentation.grid import lps_geometry, on_grid
 from negvol_pacs.training.bone_map import fill_marrow
+from negvol_pacs.training.mastoid import fill_mastoids
 from negvol_pacs.training.roof import close_roofs
 from negvol_pacs.training.tissues import Tissue
 
@@ -73,7 +74,7 @@ def load_shapes(folder: Path, without: Collection[str] = ()) -> Iterator[Shape]:
             bones = read_label_map(folder / LABEL_MAP)
         else:
             bones = voxelise({code: folder / file for code, file in MESHES.items()})
-        yield Shape(name, close_roofs(bones))
+        yield Shape(name, close_roofs(fill_mastoids(bones)))
 
 
 def shape_names(folder: Path, without: Collection[str] = ()) -> list[str]:
