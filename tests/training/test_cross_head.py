@@ -6,7 +6,8 @@ import pytest
 
 from negvol_pacs.errors import ConfigError, TrainingError
 from negvol_pacs.training.evaluation import cross_head as crossing
-from negvol_pacs.training.evaluation.cross_head import cross_head
+from negvol_pacs.training.evaluation.cross_head import CrossHead, cross_head
+from negvol_pacs.training.evaluation.cross_head_report import cross_head_section
 from negvol_pacs.training.evaluation.report import write_report
 from negvol_pacs.training.evaluation.study import QUICK
 from negvol_pacs.training.phantom import make_head
@@ -92,3 +93,25 @@ def test_the_head_left_out_is_the_one_tested_on(shapes: Path, tmp_path: Path, mo
     assert "| localizer, left out: | dentalseg as scanned | dentalseg deformed |" in section
     assert "Not done: bones without vkh, localizer without vkh." in section
     assert "evaluation-without-dentalseg.png" in section
+    assert "Whole heads" not in section
+
+
+def test_whole_heads_are_told_apart_by_head_and_scanner(tmp_path: Path) -> None:
+    scans = [
+        {"scanner": "CT", "side": "right", "box_mm": 2.0, "MC_dice": 0.98, "NV_found": True, "NV_dice": 0.9},
+        {"scanner": "CT", "side": "left", "box_mm": 4.0, "MC_dice": 0.96, "NV_found": False},
+        {"scanner": "any", "side": "right"},  # no joint was found
+    ]
+    crossed = CrossHead(recipe(tmp_path, tmp_path), [{"structure": "MC", "as_scanned": True, "dice": 0.9}], None)
+    lines, pictures = cross_head_section([crossed], tmp_path / "evaluation.md", {"dentalseg": scans})
+    assert not pictures
+    head = next(line for line in lines if line.startswith("| left out:"))
+    assert head == "| left out: | dentalseg, CT | dentalseg, any |"
+    cells = {
+        line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in lines if line.startswith("| ")
+    }
+    assert cells["joints"] == ["2", "1"]
+    assert cells["Box of the localizer, error of its centre, mm (goal 3)"] == ["3.0 ± 1.0", "missing"]
+    assert cells["MC Dice, % (goal 93)"][-2:] == ["97.0 ± 1.0", "missing"]
+    assert cells["NV found, %"][-2:] == ["50 ± 50", "missing"]
+    assert cells["NV Dice, % (goal 85)"][-2:] == ["90.0 ± 0.0", "missing"]

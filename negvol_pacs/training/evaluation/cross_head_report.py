@@ -99,7 +99,7 @@ def _whole_heads(wholes: Mapping[str, Sequence[Row]]) -> list[str]:
     tables = {
         (name, str(scanner)): rows
         for name, found in wholes.items()
-        for scanner, rows in pd.DataFrame(found).groupby("scanner")
+        for scanner, rows in pd.DataFrame(found).groupby("scanner", sort=False)
     }
     lines = [["joints", *(str(len(rows)) for rows in tables.values())]]
     lines += [
