@@ -56,12 +56,14 @@ def die_with_parent() -> None:
 
 def stop_event() -> threading.Event:
     """Event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    event = threading.Event()
+    event, signals = threading.Event(), 0
 
     def handle(number: int, _frame: object) -> None:
-        if event.is_set():
+        nonlocal signals
+        signals += 1
+        if signals > 1:
             os._exit(128 + number)
-        event.set()
+        _set(event)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
@@ -71,8 +73,17 @@ def stop_event() -> threading.Event:
 def reload_event() -> threading.Event:
     """Event that SIGHUP sets: the configuration is to be read again. Whoever does so clears it."""
     event = threading.Event()
-    signal.signal(signal.SIGHUP, lambda _number, _frame: event.set())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: _set(event))
     return event
+
+
+def _set(event: threading.Event) -> None:
+    """Set an event from a signal's handler.
+
+    A handler runs in the main thread, between any two instructions of it. Where that thread is on its way to wait for
+    the event, it holds the event's lock: to take it here would block both forever.
+    """
+    threading.Thread(target=event.set, name="signal", daemon=True).start()
 
 
 @contextmanager

@@ -74,6 +74,28 @@ def test_sigterm_stops_all(supervisor, tmp_path):
     assert not any(alive(pid) for pid in children)
 
 
+WAITS = """
+import os, signal, sys
+from negvol_pacs.workflow import process
+event = getattr(process, sys.argv[1])()
+number = getattr(signal, sys.argv[2])
+lock = event._cond
+wait = lock.wait
+def about_to_wait(timeout=None):  # with the event's lock held
+    os.kill(os.getpid(), number)
+    return wait(timeout)
+lock.wait = about_to_wait
+sys.exit(0 if event.wait(30) else 1)
+"""
+
+
+@pytest.mark.parametrize(("event", "number"), [("stop_event", "SIGTERM"), ("reload_event", "SIGHUP")])
+def test_a_signal_is_heard_at_any_moment(event, number):
+    """Also when it comes while the main thread, on its way to wait, holds the event's lock."""
+    command = [sys.executable, "-c", WAITS, event, number]
+    assert subprocess.run(command, timeout=20, check=False).returncode == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 def test_no_orphan_stays_when_the_supervisor_is_killed(supervisor, tmp_path):
     children = [*pids(tmp_path / "one"), *pids(tmp_path / "two")]
