@@ -82,7 +82,7 @@ def carve_cells(labels: Labels, spacing: Sequence[float], tops: Tops, rng: np.ra
     """
     aerated = rng.random() < 0.85
     for side, top in tops.items():
-        part = labels[_window(labels.shape, spacing, top + np.array([lateral(side) * 2.0, 26.0, -8.0]), 30.0)]
+        part = labels[window(labels.shape, spacing, top + np.array([lateral(side) * 2.0, 26.0, -8.0]), 30.0)]
         if part.size == 0:
             continue
         skull = part == Tissue.SKULL
@@ -109,9 +109,10 @@ def _closed(skull: Mask, spacing: Sequence[float]) -> Mask:
     return np.asarray(ndimage.binary_closing(np.pad(skull, margin), ball)[inner], np.bool_)
 
 
-def _window(
+def window(
     shape: Sequence[int], spacing: Sequence[float], centre: NDArray[np.float64], radius: float
 ) -> tuple[slice, ...]:
+    """Return the cube around a point, (x, y, z) in mm from the first voxel, as far as it lies in the grid."""
     middle = centre[::-1] / spacing
     return tuple(
         slice(max(0, int(m - radius / s)), max(0, min(n, int(m + radius / s) + 1)))

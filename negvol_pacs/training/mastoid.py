@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from negvol_pacs.training.bone_map import condyle_tops
+from negvol_pacs.training.bone_map import condyle_tops, window
 
 BEHIND_MM, BELOW_MM, RADIUS_MM = 27.0, 8.0, 18.0
 """Where a mastoid lies from the top of the condyle, and how far it reaches."""
@@ -42,12 +42,11 @@ def fill_mastoids(bones: hd.Volume) -> hd.Volume:
     """
     labels, spacing = bones.array.copy(), float(bones.spacing[0])
     for top in condyle_tops(labels == 2, bones.spacing).values():
-        middle = top[::-1] + np.array([-BELOW_MM, BEHIND_MM, 0.0])
-        first = np.maximum(0, (middle - RADIUS_MM - _MARGIN_MM) / spacing).astype(int)
-        last = ((middle + RADIUS_MM + _MARGIN_MM) / spacing).astype(int) + 1
-        part = labels[tuple(slice(*ends) for ends in zip(first, last, strict=True))]
-        points = np.moveaxis(np.indices(part.shape), 0, -1) + first
-        away = np.linalg.norm(points * spacing - middle, axis=-1)
+        middle = top + np.array([0.0, BEHIND_MM, -BELOW_MM])
+        box = window(labels.shape, bones.spacing, middle, RADIUS_MM + _MARGIN_MM)
+        part = labels[box]
+        points = np.moveaxis(np.indices(part.shape), 0, -1) + [side.start for side in box]
+        away = np.linalg.norm(points * spacing - middle[::-1], axis=-1)
         place = (away < RADIUS_MM) & (points[..., 1] * spacing > top[1] + CANAL_MM)
         bowl = _enclosed(part == 1, spacing) & place & (part == 0)
         if bowl.sum() * spacing**3 >= LEAST_MM3:
