@@ -128,15 +128,15 @@ def test_a_small_piece_of_bone_counts_near_the_condyle_only(away: float, kept: b
     assert (mc > 0.5).any()
 
 
-@pytest.mark.parametrize(("gap_mm", "kept"), [(0.0, False), (3.0, True)])
-def test_a_far_piece_of_bone_on_the_ramus_is_no_temporal_bone(gap_mm: float, kept: bool) -> None:
+@pytest.mark.parametrize(("depth_mm", "gap_mm", "kept"), [(18.0, 0.0, False), (12.0, 0.0, False), (18.0, 3.0, True)])
+def test_a_far_piece_of_bone_on_the_ramus_is_no_temporal_bone(depth_mm: float, gap_mm: float, kept: bool) -> None:
     centre = np.zeros(3)
     geometry = grid.canonical_grid(centre, 0.8)
     x, y, z = np.moveaxis(grid.world(geometry, np.moveaxis(np.indices(geometry.spatial_shape), 0, -1)), -1, 0)
     ball = np.sqrt(x**2 + y**2 + z**2)
     ramus = 5 - np.hypot(x, y)
-    mandible = np.maximum(6 - ball, np.minimum(ramus, np.minimum(-z, z + 18)))
-    lower = np.minimum(ramus, np.minimum(-18 - gap_mm - z, z + 27))  # what goes on below it is called skull
+    mandible = np.maximum(6 - ball, np.minimum(ramus, np.minimum(-z, z + depth_mm)))
+    lower = np.minimum(ramus, np.minimum(-depth_mm - gap_mm - z, z + 27))  # what goes on below it is called skull
     roof = np.minimum(2 - np.abs(ball - 12), z - 4)
     mc, tb = clip_to_joint(probability(mandible), probability(np.maximum(lower, roof)), geometry, centre)
     assert (tb[lower > 1] > 0.5).any() == kept
