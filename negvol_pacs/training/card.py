@@ -90,8 +90,9 @@ def model_card(
             "",
             "## Limits",
             "",
-            f"Never {'' if real else 'trained on, and never '}measured against, annotated CT. Children, tumours, "
-            "fractures, joint prostheses and fused joints were not among the heads.",
+            f"Never {'' if real else 'trained on, and never '}measured against, annotated CT. "
+            f"{'Tumours' if config.variety else 'Worn joints, children, tumours'}, fractures, joint prostheses and "
+            "fused joints were not among the heads.",
             "",
         ]
     )

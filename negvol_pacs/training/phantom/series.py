@@ -18,6 +18,7 @@ from negvol_pacs.training.ct_series import (
     volume_from_nifti,
     write_ct_series,
 )
+from negvol_pacs.training.mastoid import fill_mastoids
 from negvol_pacs.training.paint import Appearance, clothe, paint
 from negvol_pacs.training.phantom.head import make_head
 
@@ -52,7 +53,7 @@ def write_phantom(
         NIfTI image that is converted instead.
     from_labels
         NIfTI label map of bones (1 skull, 2 mandible, 3 and 4 teeth, 5 canal) that is
-        clothed and painted instead.
+        clothed and painted instead; hollow mastoids are filled (`training.mastoid`).
     spacing_mm, slice_mm
         Pixel spacing and slice distance; by default those of the source, 0.5 mm for the
         procedural head.
@@ -93,7 +94,7 @@ def _volume(
         return volume_from_nifti(from_volume), "Head CT (converted)"
     rng = np.random.default_rng([seed, 1])
     if from_labels is not None:
-        bones = labels_from_nifti(from_labels)
+        bones = fill_mastoids(labels_from_nifti(from_labels))
         labels, what = on_grid(clothe(bones.array, bones.spacing, rng), bones), "Head CT (painted bones)"
     else:
         labels, what = make_head(seed, spacing_mm or SPACING_MM).labels, "Head CT (synthetic)"
