@@ -27,7 +27,7 @@ RAMP_MM = 1.0
 _SMALLEST_PIECE_MM3 = 20.0
 _FAR_MM, _SMALLEST_FAR_PIECE_MM3 = 15.0, 200.0
 """So far from the head's centre a small piece confines nothing; beside the ramus it would touch the condyle."""
-_GOES_ON = 0.03
+_RAMUS_BESIDE = 0.03
 """Share of a piece's voxels beside the mandible: a ramus cut across has over 5 %, a temporal bone under 1 %."""
 _PROMINENCE_MM = 4.0
 _LEAST_PIECE = 0.2
@@ -253,7 +253,7 @@ def _temporal_pieces(
     pieces, count = ndi.label(bone)
     index = np.arange(count + 1)
     beside = ndi.mean(ndi.binary_dilation(mandible, iterations=2), pieces, index)
-    ramus = (ndi.mean(radius, pieces, index) >= _FAR_MM) & (beside > _GOES_ON)
+    ramus = (ndi.mean(radius, pieces, index) >= _FAR_MM) & (beside > _RAMUS_BESIDE)
     least = np.where(ndi.minimum(radius, pieces, index) < _FAR_MM, _SMALLEST_PIECE_MM3, _SMALLEST_FAR_PIECE_MM3)
     kept = (np.bincount(pieces.ravel()) * voxel_mm3 >= least) & ~ramus
     kept[0] = False

@@ -6,6 +6,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from negvol_pacs.anatomy import Side
+from negvol_pacs.training.ct_series import labels_from_nifti
+from negvol_pacs.training.mastoid import fill_mastoids
 from negvol_pacs.training.phantom import make_head, write_phantom
 from negvol_pacs.training.phantom.anatomy import Individual
 from negvol_pacs.training.phantom.jaw import condyle_centre
@@ -202,3 +204,8 @@ def test_real_bones_become_a_series(tmp_path, shared_data):
     points = nibabel.affines.apply_affine(small.affine, mandible) * [-1, -1, 1]
     index = volume.map_reference_to_indices(points).round().astype(int)
     assert np.median(volume.array[tuple(index.T)]) > 300
+    bones = labels_from_nifti(tmp_path / "small.nii.gz")  # its mastoids are hollow
+    hollow = bones.map_indices_to_reference(np.argwhere(fill_mastoids(bones).array != bones.array))
+    assert len(hollow) > 1000
+    index = volume.map_reference_to_indices(hollow).round().astype(int)
+    assert (volume.array[tuple(index.T)] > 250).mean() > 0.2
