@@ -25,10 +25,10 @@ Field = NDArray[np.float32]
 
 REACH_MM = MC_RADIUS_MM
 """Around the centre of the condylar head: the whole of MC, and of TB what bounds the joint."""
-CALIBRATION = {Structure.MC: (17.9, 1.473), Structure.TB: (65.9, 2.244)}
+CALIBRATION = {Structure.MC: (24.8, 1.482), Structure.TB: (144.0, 2.416)}
 SHIFT_POWER = 0.7
-"""a and b, and r, for the bundled weights 0.1.0; the condyle's from 53 joints of `validation.confidence.draw`: seeds
-3000 to 3012 and 5000 to 5039."""
+"""a and b, and r, for the bundled weights 0.2.0 of the bones; a and b from 53 joints of `validation.confidence.draw`:
+seeds 3000 to 3012 and 5000 to 5039."""
 LIMITS = {Structure.MC: 0.93, Structure.TB: 0.90}
 """A bone whose predicted Dice is lower is doubtful."""
 _LEAST = 1e-6
