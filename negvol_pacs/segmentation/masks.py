@@ -249,11 +249,15 @@ def _pieces_at(bone: NDArray[np.bool_], seed: NDArray[np.bool_]) -> NDArray[np.b
 def _temporal_pieces(
     bone: NDArray[np.bool_], mandible: NDArray[np.bool_], radius: NDArray[np.float32], voxel_mm3: float
 ) -> NDArray[np.bool_]:
-    """Keep the large pieces; a far one that the mandible goes on into is a part of the ramus under another name."""
+    """Keep the large pieces; a far one that the mandible goes on into is a part of the ramus under another name.
+
+    Never the one with most bone near the condyle, the roof.
+    """
     pieces, count = ndi.label(bone)
     index = np.arange(count + 1)
     beside = ndi.mean(ndi.binary_dilation(mandible, iterations=2), pieces, index)
     ramus = (ndi.mean(radius, pieces, index) >= _FAR_MM) & (beside > _RAMUS_BESIDE)
+    ramus[np.bincount(pieces[bone & (radius < _FAR_MM)], minlength=count + 1).argmax()] = False
     least = np.where(ndi.minimum(radius, pieces, index) < _FAR_MM, _SMALLEST_PIECE_MM3, _SMALLEST_FAR_PIECE_MM3)
     kept = (np.bincount(pieces.ravel()) * voxel_mm3 >= least) & ~ramus
     kept[0] = False
