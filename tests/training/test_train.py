@@ -17,6 +17,7 @@ from negvol_pacs.errors import ConfigError, TrainingError
 from negvol_pacs.segmentation.shipped import BUNDLES, models_folder
 from negvol_pacs.segmentation.weights import load_bundle, load_networks
 from negvol_pacs.training.batches import soft_target, whole
+from negvol_pacs.training.card import model_card
 from negvol_pacs.training.dataset import JointExample
 from negvol_pacs.training.learner import Learner
 from negvol_pacs.training.losses import LOSSES, Loss
@@ -200,6 +201,14 @@ def test_target_is_the_share_of_each_bone() -> None:
     np.testing.assert_allclose(target.sum(0), 1.0)
     np.testing.assert_allclose(target[1], [0, 0.5, 1, 0, 0.5])
     np.testing.assert_allclose(target[2], [0, 0, 0, 1, 0.5])
+
+
+@pytest.mark.parametrize(("variety", "absent"), [(0.0, True), (1.0, False)])
+def test_card_says_whether_children_were_among_the_heads(tmp_path: Path, variety: float, absent: bool) -> None:
+    config = TrainConfig("bones", tmp_path, variety=variety)
+    card = model_card(config, ["procedural 1"], figures={}, seconds=60, parameters=1, steps=1)
+    assert ("children, tumours" in card) == absent
+    assert "fused joints were not among the heads" in card
 
 
 @pytest.mark.parametrize("name", BUNDLES)
